@@ -1,4 +1,4 @@
-// Command localcloud is AWS's shape on one Linux machine.
+// Command localcloud runs a local stand-in for AWS on one Linux machine.
 package main
 
 import (

@@ -1,7 +1,6 @@
-// Package offline gets what localcloud needs from elsewhere: Pulumi's CLI with its language host
-// and plugins, the S3 server, the ACME server and Traefik. Each is downloaded where pins.txt has
-// its checksum and the network is there. Otherwise it is built from its Go module, or what is
-// below this directory stands in for it.
+// Package offline installs the third-party programs that localcloud needs: Pulumi's CLI with its language host and
+// plugins, the S3 server, the ACME server and Traefik. A program is downloaded if pins.txt has its checksum and the
+// network is available. Otherwise it is built from its Go module, or a package below this directory stands in for it.
 package offline
 
 import (
@@ -28,29 +27,29 @@ import (
 	"immutable-infra/localcloud/internal/state"
 )
 
-// Variable is the environment variable that, if not empty, switches downloads off.
+// Variable is the environment variable that disables downloads if it is not empty.
 const Variable = "LOCALCLOUD_OFFLINE"
 
-// answerTimeout bounds the connection to a server, and the time until it begins its answer.
-const answerTimeout = 3 * time.Second
+// serverTimeout limits the TCP connect, the TLS handshake and the wait for the response headers, each by itself.
+const serverTimeout = 3 * time.Second
 
-// ErrOffline is wrapped by the error about something that cannot be downloaded, so that the
-// caller does without. A wrong checksum is another error.
+// ErrOffline is wrapped by all errors about an unavailable download, so that the caller can use an alternative. The
+// error for a wrong checksum does not wrap it.
 var ErrOffline = errors.New("not downloaded")
 
 //go:embed pins.txt
 var pinned string
 
-// Network is the switch between the real programs and what replaces them.
+// Network downloads pinned archives.
 type Network struct {
 	client *http.Client
 	pins   map[string]string
 
 	mu          sync.Mutex
-	unreachable map[string]error // by host, for as long as this process runs
+	unreachable map[string]error // by host, until this process ends
 }
 
-// NewNetwork returns the network with the pins of this release, none where Variable is set.
+// NewNetwork returns a network with the pins of pins.txt, or without pins if Variable is set.
 func NewNetwork() *Network {
 	if os.Getenv(Variable) != "" {
 		return newNetwork("")
@@ -60,8 +59,8 @@ func NewNetwork() *Network {
 
 func newNetwork(pins string) *Network {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.DialContext = (&net.Dialer{Timeout: answerTimeout}).DialContext
-	transport.TLSHandshakeTimeout, transport.ResponseHeaderTimeout = answerTimeout, answerTimeout
+	transport.DialContext = (&net.Dialer{Timeout: serverTimeout}).DialContext
+	transport.TLSHandshakeTimeout, transport.ResponseHeaderTimeout = serverTimeout, serverTimeout
 	n := &Network{client: &http.Client{Transport: transport}, pins: map[string]string{}, unreachable: map[string]error{}}
 	for line := range strings.Lines(pins) {
 		if fields := strings.Fields(line); len(fields) == 2 && !strings.HasPrefix(line, "#") {
@@ -71,13 +70,13 @@ func newNetwork(pins string) *Network {
 	return n
 }
 
-// Pin is the checksum that an address, or the name of an image, has to have; "" means that it is
-// not to be downloaded.
+// Pin returns the required checksum for a URL, or the required digest for an image name; "" means that it must not be
+// downloaded.
 func (n *Network) Pin(name string) string { return n.pins[name] }
 
-// Fetch downloads a gzipped tar archive, verifies it, and puts the files of the given names, in
-// whatever directory of the archive they are, to their paths as executables. Nothing is put before
-// the whole archive is verified. The error wraps ErrOffline where the archive is unavailable.
+// Fetch downloads a gzipped tar archive, verifies its checksum and extracts executables. targets maps the base name of
+// each file, in any directory of the archive, to its destination. Nothing is written before the whole archive is
+// verified. The error wraps ErrOffline if the archive is unavailable.
 func (n *Network) Fetch(ctx context.Context, address string, targets map[string]string) error {
 	sum := n.Pin(address)
 	if sum == "" {
@@ -101,7 +100,7 @@ func (n *Network) Fetch(ctx context.Context, address string, targets map[string]
 	return nil
 }
 
-func (n *Network) download(ctx context.Context, address, sum string, into io.Writer) error {
+func (n *Network) download(ctx context.Context, address, sum string, destination io.Writer) error {
 	parsed, err := url.Parse(address)
 	if err != nil {
 		return err
@@ -132,25 +131,26 @@ func (n *Network) download(ctx context.Context, address, sum string, into io.Wri
 		return fmt.Errorf("%w: %s: %s", ErrOffline, address, response.Status)
 	}
 	hash := sha256.New()
-	if _, err := io.Copy(io.MultiWriter(into, hash), response.Body); err != nil {
+	if _, err := io.Copy(io.MultiWriter(destination, hash), response.Body); err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrOffline, address, err)
 	}
-	if found := hex.EncodeToString(hash.Sum(nil)); found != sum {
-		return fmt.Errorf("%s has the SHA-256 %s instead of %s; set %s=1 to do without it", address, found, sum, Variable)
+	if actual := hex.EncodeToString(hash.Sum(nil)); actual != sum {
+		return fmt.Errorf("%s has the SHA-256 %s instead of %s; set %s=1 to disable downloads",
+			address, actual, sum, Variable)
 	}
 	return nil
 }
 
 func unpack(archive io.Reader, targets map[string]string) error {
-	uncompressed, err := gzip.NewReader(bufio.NewReader(archive))
+	decompressed, err := gzip.NewReader(bufio.NewReader(archive))
 	if err != nil {
 		return err
 	}
 	missing := len(targets)
-	for entries := tar.NewReader(uncompressed); missing > 0; {
+	for entries := tar.NewReader(decompressed); missing > 0; {
 		header, err := entries.Next()
 		if errors.Is(err, io.EOF) {
-			return fmt.Errorf("%d of the files %v are missing", missing, targets)
+			return fmt.Errorf("%d of the files %v are missing from the archive", missing, targets)
 		}
 		if err != nil {
 			return err
@@ -167,7 +167,7 @@ func unpack(archive io.Reader, targets map[string]string) error {
 	return nil
 }
 
-// writeProgram replaces a file, or a link, by an executable as a whole.
+// writeProgram writes an executable atomically. It replaces a file or a link at target.
 func writeProgram(target string, content io.Reader) error {
 	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 		return err

@@ -21,10 +21,10 @@ import (
 	"immutable-infra/localcloud/internal/run"
 )
 
-// publisher serves the release archives of the real tools, whatever host is asked for.
+// publisher is an HTTP transport that serves the release archives of the real tools, for any host.
 type publisher struct {
 	server   *httptest.Server
-	archives map[string][]byte // by address
+	archives map[string][]byte // by URL
 	requests atomic.Int32
 }
 
@@ -38,7 +38,7 @@ func (p *publisher) RoundTrip(r *http.Request) (*http.Response, error) {
 	return http.DefaultTransport.RoundTrip(forwarded)
 }
 
-// newPublisher has an archive with the given programs in a directory, for each address.
+// newPublisher returns a publisher that has, for each URL, an archive with the given programs in a directory.
 func newPublisher(t *testing.T, releases map[string][]string) *publisher {
 	t.Helper()
 	p := &publisher{archives: map[string][]byte{}}
@@ -71,7 +71,7 @@ func newPublisher(t *testing.T, releases map[string][]string) *publisher {
 	return p
 }
 
-// pins are right for all archives.
+// pins returns the contents of a pins.txt with the correct checksums of all archives.
 func (p *publisher) pins() string {
 	var text strings.Builder
 	for address, content := range p.archives {
@@ -81,11 +81,11 @@ func (p *publisher) pins() string {
 	return text.String()
 }
 
-// online has the programs of all tools at their publishers'.
-func online(t *testing.T, runner run.Runner) (Tools, *publisher) {
+// newOnlineTools returns Tools and a publisher that has the programs of all tools.
+func newOnlineTools(t *testing.T, runner run.Runner) (Tools, *publisher) {
 	t.Helper()
-	tools := withTools(t, runner)
-	t.Setenv("PATH", os.Getenv("PATH")+":") // and no pulumi of the user's
+	tools := newToolsWithModules(t, runner)
+	t.Setenv("PATH", os.Getenv("PATH")+":") // without a pulumi of the user's own
 	version := func(module string) string {
 		version, err := tools.version(module, "tools")
 		require.NoError(t, err)
@@ -109,9 +109,9 @@ func online(t *testing.T, runner run.Runner) (Tools, *publisher) {
 	return tools, p
 }
 
-func TestOnlineTheRealToolsAreDownloadedOnceAndNothingIsBuilt(t *testing.T) {
-	machine := &builder{}
-	tools, p := online(t, machine)
+func TestPinnedToolsAreDownloadedOnceInsteadOfBuilt(t *testing.T) {
+	runner := &fakeRunner{}
+	tools, p := newOnlineTools(t, runner)
 	t.Setenv("PATH", "")
 	for range 2 {
 		require.NoError(t, tools.Pulumi(t.Context()))
@@ -128,19 +128,19 @@ func TestOnlineTheRealToolsAreDownloadedOnceAndNothingIsBuilt(t *testing.T) {
 			content, err := os.ReadFile(path)
 			require.NoError(t, err)
 			require.Equal(t, "#!/bin/sh\n# the real "+filepath.Base(path)+"\n", string(content))
-			require.True(t, executable(path), path)
+			require.True(t, isExecutable(path), path)
 		}
 		require.EqualValues(t, len(p.archives), p.requests.Load(), "each archive is downloaded once")
-		// As after `make down`, which leaves bin and the cache.
+		// Like `make down`, which keeps bin and the cache.
 		require.NoError(t, os.RemoveAll(tools.Home.Pulumi()))
 	}
-	require.Zero(t, machine.builds)
+	require.Zero(t, runner.builds)
 	require.NoFileExists(t, filepath.Join(tools.Home.Bin(), "pulumi-language-python"))
 }
 
-func TestAnArchiveWithAnotherChecksumIsRefused(t *testing.T) {
-	machine := &builder{}
-	tools, p := online(t, machine)
+func TestArchiveWithWrongChecksumIsRejected(t *testing.T) {
+	runner := &fakeRunner{}
+	tools, p := newOnlineTools(t, runner)
 	for address := range p.archives {
 		p.archives[address] = append(p.archives[address], 0)
 	}
@@ -148,45 +148,45 @@ func TestAnArchiveWithAnotherChecksumIsRefused(t *testing.T) {
 	require.ErrorContains(t, tools.Plugins(t.Context()), "install plugin tls v5.2.0: https://get.pulumi.com/")
 	require.NoFileExists(t, filepath.Join(tools.Home.Bin(), "versitygw"))
 	require.NoDirExists(t, filepath.Join(tools.Home.Cache(), "plugins"))
-	require.Zero(t, machine.builds, "what somebody tampered with is not silently replaced")
+	require.Zero(t, runner.builds, "a tampered download must not silently fall back to a build")
 }
 
-func TestWhatIsNotPinnedIsNotDownloaded(t *testing.T) {
-	machine := &builder{}
-	tools, p := online(t, machine)
+func TestUnpinnedToolsAreNotDownloaded(t *testing.T) {
+	runner := &fakeRunner{}
+	tools, p := newOnlineTools(t, runner)
 	tools.Network = newNetwork("# a comment\n")
 	tools.Network.client.Transport = p
 	require.NoError(t, tools.S3(t.Context()))
 	require.NoError(t, tools.Plugins(t.Context()))
 	require.Zero(t, p.requests.Load())
-	require.Equal(t, 1, machine.builds)
+	require.Equal(t, 1, runner.builds)
 }
 
-func TestAToolThatItsPublisherDoesNotServeIsBuilt(t *testing.T) {
-	machine := &builder{}
-	tools, p := online(t, machine)
+func TestToolIsBuiltWhenReleaseIsMissing(t *testing.T) {
+	runner := &fakeRunner{}
+	tools, p := newOnlineTools(t, runner)
 	p.archives = nil
 	require.NoError(t, tools.ACME(t.Context()))
-	require.Equal(t, 1, machine.builds)
+	require.Equal(t, 1, runner.builds)
 	require.EqualValues(t, 1, p.requests.Load())
 }
 
-func TestAServerThatIsGoneIsTriedOnceForAllItsTools(t *testing.T) {
-	machine := &builder{}
-	tools, p := online(t, machine)
+func TestUnreachableServerIsTriedOnceForAllTools(t *testing.T) {
+	runner := &fakeRunner{}
+	tools, p := newOnlineTools(t, runner)
 	p.server.Close()
 	require.NoError(t, tools.S3(t.Context()))
 	require.NoError(t, tools.ACME(t.Context()))
-	require.Equal(t, 2, machine.builds)
+	require.Equal(t, 2, runner.builds)
 	require.EqualValues(t, 1, p.requests.Load())
 }
 
-func TestTheVariableSwitchesDownloadsOff(t *testing.T) {
+func TestEnvironmentVariableDisablesDownloads(t *testing.T) {
 	t.Setenv(Variable, "1")
 	require.Empty(t, NewNetwork().pins)
 }
 
-func TestEveryPinIsAChecksumOfAReleaseThatIsUsed(t *testing.T) {
+func TestPinsAreWellFormed(t *testing.T) {
 	for address, sum := range newNetwork(pinned).pins {
 		require.Regexp(t, `^(sha256:)?[0-9a-f]{64}$`, sum, address)
 		require.Regexp(t, `^(https://(get\.pulumi\.com|github\.com)/.+\.tar\.gz|library/[a-z]+:\S+)$`, address)

@@ -15,15 +15,15 @@ import (
 	"immutable-infra/localcloud/internal/state"
 )
 
-// offline is a machine that cannot download; it counts the tries.
-type offline struct{ tries atomic.Int32 }
+// offlineTransport fails every request, as on a machine without a network, and counts the attempts.
+type offlineTransport struct{ attempts atomic.Int32 }
 
-func (o *offline) RoundTrip(*http.Request) (*http.Response, error) {
-	o.tries.Add(1)
+func (o *offlineTransport) RoundTrip(*http.Request) (*http.Response, error) {
+	o.attempts.Add(1)
 	return nil, errors.New("no such host")
 }
 
-// pinnedPlugins are pins of the plugins that the project's SDKs ask for.
+// pinnedPlugins returns pins for the plugins that the project's SDKs require.
 func pinnedPlugins() string {
 	const releases = "https://get.pulumi.com/releases/plugins/pulumi-resource-"
 	suffix := "-linux-" + runtime.GOARCH + ".tar.gz\n"
@@ -31,7 +31,8 @@ func pinnedPlugins() string {
 		"command-v1.2.1" + suffix
 }
 
-func project(t *testing.T, runner run.Runner, machine http.RoundTripper) Tools {
+// newTools returns Tools for a new project that requires the SDKs.
+func newTools(t *testing.T, runner run.Runner, transport http.RoundTripper) Tools {
 	t.Helper()
 	root := t.TempDir()
 	t.Setenv("HOME", t.TempDir())
@@ -46,13 +47,13 @@ require (
 	h := state.Home(filepath.Join(root, ".localcloud"))
 	require.NoError(t, h.Make())
 	network := newNetwork(pinnedPlugins())
-	network.client.Transport = machine
+	network.client.Transport = transport
 	return Tools{Root: root, Home: h, Runner: runner, Network: network}
 }
 
-func TestOfflineLocalcloudStandsInForEveryPlugin(t *testing.T) {
-	machine := &offline{}
-	tools := project(t, nil, machine)
+func TestStandInsAreInstalledWhenOffline(t *testing.T) {
+	transport := &offlineTransport{}
+	tools := newTools(t, nil, transport)
 	require.NoError(t, tools.Plugins(t.Context()))
 	for _, path := range []string{
 		"resource-aws-v6.83.4/pulumi-resource-aws", "resource-tls-v5.2.0/pulumi-resource-tls",
@@ -62,15 +63,15 @@ func TestOfflineLocalcloudStandsInForEveryPlugin(t *testing.T) {
 		require.NoError(t, err)
 		require.Contains(t, string(script), "bin/localcloud' plugin ")
 	}
-	require.EqualValues(t, 1, machine.tries.Load(),
-		"the host of tls and command is tried once; the real aws plugin would talk to AWS")
+	require.EqualValues(t, 1, transport.attempts.Load(),
+		"the host of tls and command is tried once; aws is never downloaded, because the real plugin would talk to AWS")
 	require.NoError(t, tools.Plugins(t.Context()))
-	require.EqualValues(t, 1, machine.tries.Load(), "an unreachable host is remembered")
+	require.EqualValues(t, 1, transport.attempts.Load(), "an unreachable host is remembered")
 }
 
-func TestThePluginsThatTheUserHasAreUsed(t *testing.T) {
-	machine := &offline{}
-	tools := project(t, nil, machine)
+func TestUsersOwnPluginIsUsed(t *testing.T) {
+	transport := &offlineTransport{}
+	tools := newTools(t, nil, transport)
 	user, err := os.UserHomeDir()
 	require.NoError(t, err)
 	real := filepath.Join(user, ".pulumi", "plugins", "resource-tls-v5.2.0")
@@ -80,11 +81,11 @@ func TestThePluginsThatTheUserHasAreUsed(t *testing.T) {
 	target, err := os.Readlink(filepath.Join(tools.Home.Pulumi(), "plugins", "resource-tls-v5.2.0"))
 	require.NoError(t, err)
 	require.Equal(t, real, target)
-	require.EqualValues(t, 1, machine.tries.Load())
+	require.EqualValues(t, 1, transport.attempts.Load())
 }
 
-func TestAProgramWithoutAnSDKIsAnErrorThatNamesIt(t *testing.T) {
-	tools := project(t, nil, &offline{})
+func TestMissingSDKIsNamedInError(t *testing.T) {
+	tools := newTools(t, nil, &offlineTransport{})
 	require.NoError(t, os.WriteFile(filepath.Join(tools.Root, "go.mod"), []byte("module program\n"), 0o644))
 	require.ErrorContains(t, tools.Plugins(t.Context()), "does not require github.com/pulumi/pulumi-aws/sdk/v6")
 }

@@ -22,12 +22,12 @@ import (
 	"immutable-infra/localcloud/internal/state"
 )
 
-// PulumiVersion is the CLI that localcloud gets, and the oldest of the user's that it takes.
+// PulumiVersion is the version of the CLI that localcloud installs, and the minimum version of the user's own CLI.
 const PulumiVersion = "v3.250.0"
 
-// Tools gets tools into the home's bin directory.
+// Tools installs tools into the home's bin directory.
 type Tools struct {
-	Root    string // of the project
+	Root    string // the project's directory
 	Home    state.Home
 	Runner  run.Runner
 	Network *Network
@@ -36,30 +36,30 @@ type Tools struct {
 // tool is a program that is downloaded, or built from its Go module.
 type tool struct {
 	name, pkg string
-	pinned    string   // the directory, in the project, of the module that pins its version
-	release   string   // the address of the publisher's archive
-	beside    []string // further programs in that archive
-	flags     []string // of go build
-	// prepare, if any, makes what the build needs beside its modules.
+	pinned    string   // the directory of the module that pins its version, relative to the project
+	release   string   // the URL of the publisher's archive
+	extra     []string // further programs in the archive
+	flags     []string // for go build
+	// prepare, if not nil, creates what the build needs besides its modules.
 	prepare func(context.Context) error
 }
 
-// Pulumi makes bin/pulumi: a link to the user's CLI when that is new enough and has its Go language
-// host beside it, otherwise the pinned release. Where that cannot be downloaded, it is built from its
-// Go module, and localcloud is the language host.
+// Pulumi installs bin/pulumi: a link to the user's CLI if it is new enough and has the Go language host in the same
+// directory, otherwise the pinned release. If the release cannot be downloaded, the CLI is built from its Go module,
+// and localcloud is the language host.
 func (t Tools) Pulumi(ctx context.Context) error {
 	binary, host := filepath.Join(t.Home.Bin(), "pulumi"), filepath.Join(t.Home.Bin(), "pulumi-language-go")
 	if user := t.userPulumi(ctx); user != "" {
 		return errors.Join(link(user, binary), link(filepath.Join(filepath.Dir(user), "pulumi-language-go"), host))
 	}
 	if _, err := os.Readlink(binary); err == nil {
-		// The user's CLI of an earlier start is gone or too old.
+		// The user's CLI that an earlier start linked to is gone or too old.
 		if err := os.Remove(binary); err != nil {
 			return err
 		}
 	}
-	downloaded, err := t.get(ctx, tool{
-		name: "pulumi", pkg: "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi", beside: []string{"pulumi-language-go"},
+	downloaded, err := t.install(ctx, tool{
+		name: "pulumi", pkg: "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi", extra: []string{"pulumi-language-go"},
 		pinned:  "tools/pulumi",
 		release: "https://get.pulumi.com/releases/sdk/pulumi-" + PulumiVersion + "-linux-" + arch("x64") + ".tar.gz",
 		flags:   []string{"-ldflags", "-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=" + PulumiVersion},
@@ -67,32 +67,33 @@ func (t Tools) Pulumi(ctx context.Context) error {
 	if err != nil || downloaded {
 		return err
 	}
-	return t.script(host, "language-go")
+	return t.writeScript(host, "language-go")
 }
 
-// S3 makes bin/versitygw, which runs in a container without libraries.
+// S3 installs bin/versitygw, which runs in a container without libraries.
 func (t Tools) S3(ctx context.Context) error {
-	return t.onGitHub(ctx, "github.com/versity/versitygw", "versitygw_%s_Linux_"+arch("x86_64"),
+	return t.fromGitHub(ctx, "github.com/versity/versitygw", "versitygw_%s_Linux_"+arch("x86_64"),
 		tool{name: "versitygw", pinned: "tools"})
 }
 
-// ACME makes bin/pebble, which runs in a container without libraries.
+// ACME installs bin/pebble, which runs in a container without libraries.
 func (t Tools) ACME(ctx context.Context) error {
-	return t.onGitHub(ctx, "github.com/letsencrypt/pebble/v2", "pebble-linux-"+runtime.GOARCH,
+	return t.fromGitHub(ctx, "github.com/letsencrypt/pebble/v2", "pebble-linux-"+runtime.GOARCH,
 		tool{name: "pebble", pinned: "tools"})
 }
 
-// Traefik makes bin/traefik, which servers get as an image. Without the tables of a debugger it is a
+// Traefik installs bin/traefik, which servers pull as an image. The build omits debug information, which makes it a
 // third smaller.
 func (t Tools) Traefik(ctx context.Context) error {
 	version := "-X github.com/traefik/traefik/v3/pkg/version.Version=" + strings.TrimPrefix(image.TraefikVersion, "v")
-	return t.onGitHub(ctx, "github.com/traefik/traefik/v3", "traefik_%s_linux_"+runtime.GOARCH,
-		tool{name: "traefik", pinned: "tools/traefik", flags: []string{"-ldflags", "-s -w " + version}, prepare: t.lego})
+	return t.fromGitHub(ctx, "github.com/traefik/traefik/v3", "traefik_%s_linux_"+runtime.GOARCH, tool{
+		name: "traefik", pinned: "tools/traefik", flags: []string{"-ldflags", "-s -w " + version}, prepare: t.prepareLego,
+	})
 }
 
-// onGitHub gets a tool that is released at GitHub, under the version of its module; archive is the
-// name of the release's archive, which may have the version in it.
-func (t Tools) onGitHub(ctx context.Context, path, archive string, tool tool) error {
+// fromGitHub installs a tool from its GitHub release, whose tag is the version of the Go module at path. archive is
+// the name of the release's archive without .tar.gz; %s in it stands for the version.
+func (t Tools) fromGitHub(ctx context.Context, path, archive string, tool tool) error {
 	version, err := t.version(path, filepath.FromSlash(tool.pinned))
 	if err != nil {
 		return err
@@ -101,11 +102,12 @@ func (t Tools) onGitHub(ctx context.Context, path, archive string, tool tool) er
 	tool.pkg = path + "/cmd/" + tool.name
 	tool.release = fmt.Sprintf("https://%s/releases/download/%s/%s.tar.gz",
 		repository, version, strings.ReplaceAll(archive, "%s", version))
-	_, err = t.get(ctx, tool)
+	_, err = t.install(ctx, tool)
 	return err
 }
 
-// arch is this machine's architecture in a publisher's words, who calls amd64 as given.
+// arch returns a publisher's name for this machine's architecture. amd64 is the publisher's name for amd64; the other
+// names are Go's.
 func arch(amd64 string) string {
 	if runtime.GOARCH == "amd64" {
 		return amd64
@@ -113,7 +115,7 @@ func arch(amd64 string) string {
 	return runtime.GOARCH
 }
 
-// version is that of a module which the go.mod in a directory of the project requires.
+// version returns the version of a module that the go.mod in a directory of the project requires.
 func (t Tools) version(module string, dir ...string) (string, error) {
 	path := filepath.Join(append(append([]string{t.Root}, dir...), "go.mod")...)
 	data, err := os.ReadFile(path)
@@ -132,11 +134,11 @@ func (t Tools) version(module string, dir ...string) (string, error) {
 	return "", fmt.Errorf("%s does not require %s", path, module)
 }
 
-// userPulumi finds a suitable CLI outside the home; "" means none.
+// userPulumi returns the path of a suitable CLI outside the home, or "".
 func (t Tools) userPulumi(ctx context.Context) string {
 	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
 		candidate := filepath.Join(dir, "pulumi")
-		if dir == t.Home.Bin() || !executable(candidate) || !executable(filepath.Join(dir, "pulumi-language-go")) {
+		if dir == t.Home.Bin() || !isExecutable(candidate) || !isExecutable(filepath.Join(dir, "pulumi-language-go")) {
 			continue
 		}
 		output, err := t.Runner.Run(ctx, run.Command{
@@ -149,23 +151,23 @@ func (t Tools) userPulumi(ctx context.Context) string {
 	return ""
 }
 
-// get downloads or builds a tool, unless bin has what the same pin, or the same module files and the
-// same Go, made. It reports whether bin has the publisher's program.
-func (t Tools) get(ctx context.Context, tool tool) (downloaded bool, err error) {
+// install downloads or builds a tool, unless bin already has it from the same pin, or from the same module files and
+// the same version of Go. It reports whether the program in bin is the publisher's.
+func (t Tools) install(ctx context.Context, tool tool) (downloaded bool, err error) {
 	binary, stamp := filepath.Join(t.Home.Bin(), tool.name), filepath.Join(t.Home.Cache(), tool.name+".stamp")
-	made, err := os.ReadFile(stamp)
+	previous, err := os.ReadFile(stamp)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
-	if !executable(binary) {
-		made = nil
+	if !isExecutable(binary) {
+		previous = nil
 	}
 	pin := t.Network.Pin(tool.release)
-	if pin != "" && string(made) == pin {
+	if pin != "" && string(previous) == pin {
 		return true, nil
 	}
 	targets := map[string]string{}
-	for _, name := range append(tool.beside, tool.name) {
+	for _, name := range append(tool.extra, tool.name) {
 		targets[name] = filepath.Join(t.Home.Bin(), name)
 	}
 	switch err := t.Network.Fetch(ctx, tool.release, targets); {
@@ -180,17 +182,17 @@ func (t Tools) get(ctx context.Context, tool tool) (downloaded bool, err error) 
 		}
 	}
 	dir := filepath.Join(t.Root, filepath.FromSlash(tool.pinned))
-	recipe := sha256.New()
-	fmt.Fprintln(recipe, runtime.Version(), tool.pkg, tool.flags)
+	buildHash := sha256.New()
+	fmt.Fprintln(buildHash, runtime.Version(), tool.pkg, tool.flags)
 	for _, name := range []string{"go.mod", "go.sum"} {
 		content, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			return false, err
 		}
-		recipe.Write(content)
+		buildHash.Write(content)
 	}
-	hash := hex.EncodeToString(recipe.Sum(nil))
-	if string(made) == hash {
+	hash := hex.EncodeToString(buildHash.Sum(nil))
+	if string(previous) == hash {
 		return false, nil
 	}
 	args := append(append([]string{"build", "-C", dir, "-o", binary}, tool.flags...), tool.pkg)
@@ -200,9 +202,9 @@ func (t Tools) get(ctx context.Context, tool tool) (downloaded bool, err error) 
 	return false, state.WriteFile(stamp, []byte(hash), 0o644)
 }
 
-// Plugins installs the resource plugins, in the versions of the SDKs that the program requires: the
-// user's where there is one, otherwise the pinned release. Where that cannot be downloaded, localcloud
-// stands in for it. It always does for the aws plugin, since the real one would talk to AWS.
+// Plugins installs the resource plugins in the versions of the SDKs that the program requires: the user's own plugin
+// if it is installed, otherwise the pinned release. If the release cannot be downloaded, localcloud stands in for the
+// plugin. It always stands in for the aws plugin, because the real one would call AWS.
 func (t Tools) Plugins(ctx context.Context) error {
 	user, err := os.UserHomeDir()
 	if err != nil {
@@ -224,7 +226,7 @@ func (t Tools) Plugins(ctx context.Context) error {
 	return nil
 }
 
-// plugin installs a plugin. user is the user's own PULUMI_HOME.
+// plugin installs one plugin. user is the user's own PULUMI_HOME.
 func (t Tools) plugin(ctx context.Context, name, version, user string) error {
 	directory, binary := filepath.Join("plugins", "resource-"+name+"-"+version), "pulumi-resource-"+name
 	target := filepath.Join(t.Home.Pulumi(), directory)
@@ -232,9 +234,9 @@ func (t Tools) plugin(ctx context.Context, name, version, user string) error {
 		return err
 	}
 	if name != "aws" {
-		cached := filepath.Join(t.Home.Cache(), directory) // there, it outlives `down`
+		cached := filepath.Join(t.Home.Cache(), directory) // `down` keeps the cache
 		for _, dir := range []string{filepath.Join(user, directory), cached} {
-			if executable(filepath.Join(dir, binary)) {
+			if isExecutable(filepath.Join(dir, binary)) {
 				return link(dir, target)
 			}
 		}
@@ -251,23 +253,23 @@ func (t Tools) plugin(ctx context.Context, name, version, user string) error {
 	if err := os.RemoveAll(target); err != nil {
 		return err
 	}
-	return t.script(filepath.Join(target, binary), name)
+	return t.writeScript(filepath.Join(target, binary), name)
 }
 
-// script makes an executable that is localcloud under one of its plugin names.
-func (t Tools) script(path, plugin string) error {
+// writeScript writes an executable that runs localcloud as one of its plugins.
+func (t Tools) writeScript(path, plugin string) error {
 	quote := func(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
-	// A link to the user's own is replaced, not written through.
+	// If path is a link to the user's own plugin, the link is replaced and its target stays unchanged.
 	return writeProgram(path, strings.NewReader(fmt.Sprintf("#!/bin/sh\n%s=%s exec %s plugin %s \"$@\"\n",
 		state.Variable, quote(t.Home.String()), quote(t.Home.Executable()), plugin)))
 }
 
-// link makes path a symbolic link to target, in place of whatever was there.
+// link creates a symbolic link to target at path, and replaces an existing file or directory.
 func link(target, path string) error {
 	return errors.Join(os.RemoveAll(path), os.Symlink(target, path))
 }
 
-func executable(path string) bool {
+func isExecutable(path string) bool {
 	found, err := exec.LookPath(path)
 	return err == nil && found == path
 }

@@ -19,23 +19,22 @@ import (
 	"immutable-infra/localcloud/internal/state"
 )
 
-// The states of a key.
 const (
 	stateEnabled  = "Enabled"
 	stateDisabled = "Disabled"
 	statePending  = "PendingDeletion"
 )
 
-// materialSize is the size of a key's material, in bytes: AES-256.
+// materialSize is the size of the key material in bytes, for AES-256.
 const materialSize = 32
 
-// keyring is all that KMS knows. It is one file, which only its owner can read.
+// keyring is the state of KMS. It is stored in one file, which only the owner can read.
 type keyring struct {
 	mu   sync.Mutex
 	path string
 
-	Keys    map[string]*key   `json:"keys"`    // by their ids
-	Aliases map[string]*alias `json:"aliases"` // by their names, alias/NAME
+	Keys    map[string]*key   `json:"keys"`    // by ID
+	Aliases map[string]*alias `json:"aliases"` // by name, alias/NAME
 }
 
 // key is a symmetric key.
@@ -47,8 +46,8 @@ type key struct {
 	DeletionDate time.Time         `json:"deletionDate,omitzero"`
 	RotationDays int               `json:"rotationDays,omitempty"` // 0 while automatic rotation is off
 	Tags         map[string]string `json:"tags,omitempty"`
-	// Materials are all that there were. The last one encrypts; what an older one
-	// has encrypted, it decrypts for ever.
+	// Materials holds all key material since the key's creation. The last one encrypts; the older ones decrypt
+	// ciphertexts from before a rotation.
 	Materials [][]byte `json:"materials"`
 }
 
@@ -59,15 +58,15 @@ type alias struct {
 func openKeyring(path string) (*keyring, error) {
 	keys := &keyring{path: path, Keys: map[string]*key{}, Aliases: map[string]*alias{}}
 	if err := state.ReadJSON(path, keys); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("keys of KMS: %w", err)
+		return nil, fmt.Errorf("cannot read the KMS keys: %w", err)
 	}
 	return keys, nil
 }
 
 func (k *keyring) save() error { return state.WriteJSON(k.path, k) }
 
-// forget deletes the keys whose time has come, with their aliases.
-func (k *keyring) forget(now time.Time) {
+// deleteExpired deletes the keys whose waiting period is over, with their aliases.
+func (k *keyring) deleteExpired(now time.Time) {
 	for id, key := range k.Keys {
 		if key.State != statePending || now.Before(key.DeletionDate) {
 			continue
@@ -85,68 +84,68 @@ func newKey(now time.Time) *key {
 
 func (k *key) rotate() {
 	material := make([]byte, materialSize)
-	_, _ = rand.Read(material) // crypto/rand ends the program rather than fail
+	_, _ = rand.Read(material) // never fails: crypto/rand crashes the program instead
 	k.Materials = append(k.Materials, material)
 }
 
-// blobVersion is the first byte of a ciphertext. The key's id, the number of its
-// material, a nonce and what AES-GCM sealed follow.
+// A ciphertext consists of blobVersion (1 byte), the key ID, the index of the key material (4 bytes), a nonce
+// (12 bytes) and the output of AES-GCM, which ends with a tag (16 bytes).
 const (
-	blobVersion  = 1
-	idSize       = 16
-	headerSize   = 1 + idSize + 4
-	smallestBlob = headerSize + 12 + 16
+	blobVersion = 1
+	idSize      = 16
+	headerSize  = 1 + idSize + 4
+	minBlobSize = headerSize + 12 + 16
 )
 
-// encrypt seals a text for whoever knows the encryption context.
+// encrypt encrypts plaintext with the current key material. Decryption requires the same encryption context.
 func (k *key) encrypt(plaintext []byte, context map[string]string) ([]byte, error) {
 	id, err := uuid.Parse(k.ID)
 	if err != nil {
-		return nil, fmt.Errorf("id of key %s: %w", k.ID, err)
+		return nil, fmt.Errorf("invalid ID of key %s: %w", k.ID, err)
 	}
 	current := len(k.Materials) - 1
 	header := binary.BigEndian.AppendUint32(append([]byte{blobVersion}, id[:]...), uint32(current))
-	sealer, data, err := k.sealer(current, header, context)
+	aead, data, err := k.aead(current, header, context)
 	if err != nil {
 		return nil, err
 	}
-	return sealer.Seal(header, nil, plaintext, data), nil
+	return aead.Seal(header, nil, plaintext, data), nil
 }
 
-// keyOf is the id of the key that has encrypted a blob.
-func keyOf(blob []byte) (string, bool) {
-	if len(blob) < smallestBlob || blob[0] != blobVersion {
+// keyIDOf returns the ID of the key that encrypted blob, or false if blob is not a ciphertext.
+func keyIDOf(blob []byte) (string, bool) {
+	if len(blob) < minBlobSize || blob[0] != blobVersion {
 		return "", false
 	}
 	return uuid.UUID(blob[1 : 1+idSize]).String(), true
 }
 
-// decrypt opens what encrypt has sealed; false means that it has not, or not for
-// that encryption context.
+// decrypt decrypts a ciphertext of encrypt. It returns false if blob is not a ciphertext of this key, or has another
+// encryption context.
 func (k *key) decrypt(blob []byte, context map[string]string) ([]byte, bool, error) {
-	number := int(binary.BigEndian.Uint32(blob[1+idSize : headerSize]))
-	if number >= len(k.Materials) {
+	index := int(binary.BigEndian.Uint32(blob[1+idSize : headerSize]))
+	if index >= len(k.Materials) {
 		return nil, false, nil
 	}
-	sealer, data, err := k.sealer(number, blob[:headerSize], context)
+	aead, data, err := k.aead(index, blob[:headerSize], context)
 	if err != nil {
 		return nil, false, err
 	}
-	plaintext, err := sealer.Open(nil, nil, blob[headerSize:], data)
+	plaintext, err := aead.Open(nil, nil, blob[headerSize:], data)
 	return plaintext, err == nil, nil
 }
 
-// sealer returns the cipher of one of a key's materials, with the data that binds a
-// ciphertext to its header and its encryption context.
-func (k *key) sealer(number int, header []byte, context map[string]string) (cipher.AEAD, []byte, error) {
-	block, err := aes.NewCipher(k.Materials[number])
+// aead returns the cipher for the key material at index, and the additional data that binds a ciphertext to its header
+// and its encryption context.
+func (k *key) aead(index int, header []byte, context map[string]string) (cipher.AEAD, []byte, error) {
+	block, err := aes.NewCipher(k.Materials[index])
 	if err != nil {
 		return nil, nil, err
 	}
-	sealer, err := cipher.NewGCMWithRandomNonce(block)
+	aead, err := cipher.NewGCMWithRandomNonce(block)
 	if err != nil || len(context) == 0 {
-		return sealer, header, err
+		return aead, header, err
 	}
-	text, err := json.Marshal(context) // in the order of the keys
-	return sealer, slices.Concat(header, text), err
+	text, err := json.Marshal(context) // sorted by key
+	return aead, slices.Concat(header, text), err
 }

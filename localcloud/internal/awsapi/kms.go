@@ -14,58 +14,58 @@ import (
 	"immutable-infra/localcloud/internal/plugin/awsplugin/policy"
 )
 
-// Limits of KMS.
+// Limits and defaults of KMS.
 const (
 	maxPlaintext = 4096 // bytes
-	maxRotations = 10   // on demand, of one key
-	yearInDays   = 365
-	// The days until a key is deleted. The most are the default.
+	maxRotations = 10   // on-demand rotations of one key
+	rotationDays = 365  // the default period of automatic rotation
+	// The waiting period before a key is deleted, in days. Default: maxWaiting.
 	minWaiting, maxWaiting = 7, 30
 )
 
 const algorithm = "SYMMETRIC_DEFAULT"
 
 type action struct {
-	// parameters are those that the action knows. Another one is refused: it could
-	// not be heeded.
+	// parameters lists the supported parameters, separated by spaces. A request with any other parameter is rejected,
+	// because ignoring the parameter could change its meaning.
 	parameters string
-	// key is what the action demands of the key that the request names.
-	key demand
+	// key is what the action requires of the key in KeyId.
+	key requirement
 	do  func(r *request, k *key) (any, error)
 }
 
-// demand is what is checked of the key of a request before its action.
-type demand int
+// requirement is a set of checks on the key of a request, which precede the action.
+type requirement int
 
 const (
-	noKey      demand = 0
-	permitted  demand = 1 << iota // it is there, and the caller may do this with it
-	byAlias                       // the name of an alias will do
-	notPending                    // it is not pending deletion
-	enabled                       // it is not disabled either
+	noKey      requirement = 0
+	permitted  requirement = 1 << iota // the caller's policies allow the action on the key
+	byAlias                            // an alias can identify the key
+	notPending                         // the key is not pending deletion
+	enabled                            // the key is not disabled
 )
 
 func kmsActions() map[string]action {
-	const changed, used = permitted | notPending, permitted | notPending | enabled
+	const mutable, usable = permitted | notPending, permitted | notPending | enabled
 	const common = "KeyId GrantTokens EncryptionContext "
 	return map[string]action{
 		"CreateKey":            {"Description KeyUsage KeySpec Tags", noKey, (*request).createKey},
 		"DescribeKey":          {"KeyId GrantTokens", permitted | byAlias, (*request).describeKey},
-		"EnableKey":            {"KeyId", changed, setState(stateEnabled)},
-		"DisableKey":           {"KeyId", changed, setState(stateDisabled)},
-		"ScheduleKeyDeletion":  {"KeyId PendingWindowInDays", changed, (*request).scheduleKeyDeletion},
+		"EnableKey":            {"KeyId", mutable, setState(stateEnabled)},
+		"DisableKey":           {"KeyId", mutable, setState(stateDisabled)},
+		"ScheduleKeyDeletion":  {"KeyId PendingWindowInDays", mutable, (*request).scheduleKeyDeletion},
 		"CancelKeyDeletion":    {"KeyId", permitted, (*request).cancelKeyDeletion},
 		"CreateAlias":          {"AliasName TargetKeyId", noKey, (*request).createAlias},
 		"DeleteAlias":          {"AliasName", noKey, (*request).deleteAlias},
-		"EnableKeyRotation":    {"KeyId", used, (*request).enableKeyRotation},
+		"EnableKeyRotation":    {"KeyId", usable, (*request).enableKeyRotation},
 		"GetKeyRotationStatus": {"KeyId", permitted, (*request).getKeyRotationStatus},
-		"RotateKeyOnDemand":    {"KeyId", used, (*request).rotateKeyOnDemand},
-		"Encrypt":              {common + "EncryptionAlgorithm Plaintext", used | byAlias, (*request).encrypt},
+		"RotateKeyOnDemand":    {"KeyId", usable, (*request).rotateKeyOnDemand},
+		"Encrypt":              {common + "EncryptionAlgorithm Plaintext", usable | byAlias, (*request).encrypt},
 		"Decrypt":              {common + "EncryptionAlgorithm CiphertextBlob", noKey, (*request).decrypt},
 	}
 }
 
-// parameters are those of all actions. There are no grants.
+// parameters holds the parameters of all actions. Grants are not supported.
 type parameters struct {
 	KeyID                          string `json:"KeyId"`
 	TargetKeyID                    string `json:"TargetKeyId"`
@@ -82,7 +82,7 @@ type tag struct {
 	TagKey, TagValue string
 }
 
-// request is one request to KMS, which has the keys for itself.
+// request is a request to KMS. The lock on the keyring is held while it is handled.
 type request struct {
 	*Server
 	action string // kms:NAME
@@ -90,7 +90,7 @@ type request struct {
 	parameters
 }
 
-// handle does what a request asks for, and returns an answer to encode as JSON.
+// handle performs the action and returns a response to encode as JSON, or nil for an empty one.
 func (r *request) handle(a action, body []byte) (any, error) {
 	given := map[string]json.RawMessage{}
 	if len(bytes.TrimSpace(body)) > 0 {
@@ -104,10 +104,10 @@ func (r *request) handle(a action, body []byte) (any, error) {
 			err = json.Unmarshal(body, &r.parameters)
 		}
 		if err != nil {
-			return nil, refuse("ValidationException", "localcloud cannot do what %s is asked for: %s", r.action, err)
+			return nil, apiErrorf("ValidationException", "localcloud cannot handle this %s request: %s", r.action, err)
 		}
 	}
-	r.kms.forget(r.settings.Now())
+	r.kms.deleteExpired(r.settings.Now())
 	var k *key
 	var err error
 	if a.key != noKey {
@@ -117,7 +117,7 @@ func (r *request) handle(a action, body []byte) (any, error) {
 	case err != nil:
 		return nil, err
 	case r.EncryptionAlgorithm != "" && r.EncryptionAlgorithm != algorithm:
-		return nil, refuse("InvalidKeyUsageException",
+		return nil, apiErrorf("InvalidKeyUsageException",
 			"Algorithm %s is incompatible with key spec %s.", r.EncryptionAlgorithm, algorithm)
 	}
 	return a.do(r, k)
@@ -128,15 +128,15 @@ func (r *request) createKey(*key) (any, error) {
 		"KeyUsage": {r.KeyUsage, "ENCRYPT_DECRYPT"}, "KeySpec": {r.KeySpec, algorithm},
 	} {
 		if given[0] != "" && given[0] != given[1] {
-			return nil, refuse("UnsupportedOperationException",
-				"localcloud has no keys of %s %s: write %s", name, given[0], given[1])
+			return nil, apiErrorf("UnsupportedOperationException",
+				"localcloud does not support %s %s: write %s", name, given[0], given[1])
 		}
 	}
 	k := newKey(r.settings.Now())
 	k.Description, k.Tags = r.Description, map[string]string{}
 	for _, t := range r.Tags {
 		if t.TagKey == "" || len(t.TagKey) > 128 || len(t.TagValue) > 256 || strings.HasPrefix(t.TagKey, "aws:") {
-			return nil, refuse("TagException", "The tag %q is invalid", t.TagKey)
+			return nil, apiErrorf("TagException", "The tag %q is invalid", t.TagKey)
 		}
 		k.Tags[t.TagKey] = t.TagValue
 	}
@@ -152,11 +152,11 @@ func (r *request) createKey(*key) (any, error) {
 	return map[string]any{"KeyMetadata": r.metadata(k)}, r.kms.save()
 }
 
-// tagKeys are tags as the condition keys of a request.
-func tagKeys(kind string, tags map[string]string) map[string]string {
+// tagKeys returns the condition keys for tags.
+func tagKeys(prefix string, tags map[string]string) map[string]string {
 	keys := map[string]string{}
 	for name, value := range tags {
-		keys[kind+strings.ToLower(name)] = value
+		keys[prefix+strings.ToLower(name)] = value
 	}
 	return keys
 }
@@ -178,7 +178,7 @@ func (r *request) scheduleKeyDeletion(k *key) (any, error) {
 		waiting = *given
 	}
 	if waiting < minWaiting || waiting > maxWaiting {
-		return nil, refuse("ValidationException",
+		return nil, apiErrorf("ValidationException",
 			"PendingWindowInDays is %d: write %d to %d", waiting, minWaiting, maxWaiting)
 	}
 	k.State, k.DeletionDate = statePending, r.settings.Now().AddDate(0, 0, waiting)
@@ -191,7 +191,7 @@ func (r *request) scheduleKeyDeletion(k *key) (any, error) {
 // cancelKeyDeletion leaves the key disabled, as KMS does.
 func (r *request) cancelKeyDeletion(k *key) (any, error) {
 	if k.State != statePending {
-		return nil, refuse("KMSInvalidStateException", "%s is not pending deletion.", r.arn("key/"+k.ID))
+		return nil, apiErrorf("KMSInvalidStateException", "%s is not pending deletion.", r.arn("key/"+k.ID))
 	}
 	k.State, k.DeletionDate = stateDisabled, time.Time{}
 	return map[string]any{"KeyId": r.arn("key/" + k.ID)}, r.kms.save()
@@ -200,14 +200,14 @@ func (r *request) cancelKeyDeletion(k *key) (any, error) {
 func (r *request) createAlias(*key) (any, error) {
 	form := regexp.MustCompile(`^alias/[a-zA-Z0-9/_-]{1,250}$`)
 	if !form.MatchString(r.AliasName) || strings.HasPrefix(r.AliasName, "alias/aws/") {
-		return nil, refuse("InvalidAliasNameException",
+		return nil, apiErrorf("InvalidAliasNameException",
 			"Alias %q: write alias/NAME, with letters, digits and /_-, and not alias/aws/NAME", r.AliasName)
 	}
 	if err := r.authorize(r.action, r.arn(r.AliasName), nil); err != nil {
 		return nil, err
 	}
 	if r.kms.Aliases[r.AliasName] != nil {
-		return nil, refuse("AlreadyExistsException", "An alias with the name %s already exists", r.arn(r.AliasName))
+		return nil, apiErrorf("AlreadyExistsException", "An alias with the name %s already exists", r.arn(r.AliasName))
 	}
 	k, err := r.find(r.TargetKeyID, permitted|notPending)
 	if err != nil {
@@ -223,7 +223,7 @@ func (r *request) deleteAlias(*key) (any, error) {
 	}
 	a, ok := r.kms.Aliases[r.AliasName]
 	if !ok {
-		return nil, refuse("NotFoundException", "Alias %s is not found.", r.arn(r.AliasName))
+		return nil, apiErrorf("NotFoundException", "Alias %s is not found.", r.arn(r.AliasName))
 	}
 	if _, err := r.find(a.KeyID, permitted); err != nil {
 		return nil, err
@@ -233,7 +233,7 @@ func (r *request) deleteAlias(*key) (any, error) {
 }
 
 func (r *request) enableKeyRotation(k *key) (any, error) {
-	k.RotationDays = yearInDays
+	k.RotationDays = rotationDays
 	return nil, r.kms.save()
 }
 
@@ -248,7 +248,7 @@ func (r *request) getKeyRotationStatus(k *key) (any, error) {
 
 func (r *request) rotateKeyOnDemand(k *key) (any, error) {
 	if len(k.Materials) > maxRotations {
-		return nil, refuse("LimitExceededException", "%s has been rotated on demand %d times, which is the most.",
+		return nil, apiErrorf("LimitExceededException", "%s has been rotated on demand %d times, which is the limit.",
 			r.arn("key/"+k.ID), maxRotations)
 	}
 	k.rotate()
@@ -257,17 +257,17 @@ func (r *request) rotateKeyOnDemand(k *key) (any, error) {
 
 func (r *request) encrypt(k *key) (any, error) {
 	if len(r.Plaintext) == 0 || len(r.Plaintext) > maxPlaintext {
-		return nil, refuse("ValidationException",
-			"Plaintext has %d bytes: KMS encrypts 1 to %d", len(r.Plaintext), maxPlaintext)
+		return nil, apiErrorf("ValidationException",
+			"Plaintext has %d bytes: KMS encrypts 1 to %d bytes", len(r.Plaintext), maxPlaintext)
 	}
 	blob, err := k.encrypt(r.Plaintext, r.EncryptionContext)
 	return map[string]any{"CiphertextBlob": blob, "KeyId": r.arn("key/" + k.ID), "EncryptionAlgorithm": algorithm}, err
 }
 
 func (r *request) decrypt(*key) (any, error) {
-	id, ok := keyOf(r.CiphertextBlob)
+	id, ok := keyIDOf(r.CiphertextBlob)
 	if !ok {
-		return nil, refuse("InvalidCiphertextException", "")
+		return nil, apiErrorf("InvalidCiphertextException", "")
 	}
 	if r.KeyID != "" {
 		named, err := r.find(r.KeyID, byAlias)
@@ -275,12 +275,12 @@ func (r *request) decrypt(*key) (any, error) {
 			return nil, err
 		}
 		if named.ID != id {
-			return nil, refuse("IncorrectKeyException",
+			return nil, apiErrorf("IncorrectKeyException",
 				"The key ID in the request does not identify a CMK that can perform this operation.")
 		}
 	}
 	if r.kms.Keys[id] == nil {
-		return nil, refuse("AccessDeniedException",
+		return nil, apiErrorf("AccessDeniedException",
 			"The ciphertext refers to a customer master key that does not exist, does not exist in this region, "+
 				"or you are not allowed to access.")
 	}
@@ -290,56 +290,56 @@ func (r *request) decrypt(*key) (any, error) {
 	}
 	plaintext, ok, err := k.decrypt(r.CiphertextBlob, r.EncryptionContext)
 	if err == nil && !ok {
-		err = refuse("InvalidCiphertextException", "")
+		err = apiErrorf("InvalidCiphertextException", "")
 	}
 	return map[string]any{"Plaintext": plaintext, "KeyId": r.arn("key/" + k.ID), "EncryptionAlgorithm": algorithm}, err
 }
 
-// find finds a key by its id or ARN, or by the name or ARN of an alias, that meets a demand.
-func (r *request) find(name string, wanted demand) (*key, error) {
+// find returns the key with that ID or ARN or, with byAlias, alias name or ARN, if it meets the requirements.
+func (r *request) find(name string, required requirement) (*key, error) {
 	local := strings.TrimPrefix(name, r.arn(""))
 	if strings.HasPrefix(local, "alias/") {
-		if wanted&byAlias == 0 {
-			return nil, refuse("NotFoundException", "Invalid keyId %q: write the key's id or ARN", name)
+		if required&byAlias == 0 {
+			return nil, apiErrorf("NotFoundException", "Invalid keyId %q: write the key's ID or ARN", name)
 		}
 		a, ok := r.kms.Aliases[local]
 		if !ok {
-			return nil, refuse("NotFoundException", "Alias %s is not found.", r.arn(local))
+			return nil, apiErrorf("NotFoundException", "Alias %s is not found.", r.arn(local))
 		}
 		local = a.KeyID
 	}
 	id := strings.TrimPrefix(local, "key/")
 	k, ok := r.kms.Keys[id]
 	if !ok {
-		return nil, refuse("NotFoundException", "Key '%s' does not exist", r.arn("key/"+id))
+		return nil, apiErrorf("NotFoundException", "Key '%s' does not exist", r.arn("key/"+id))
 	}
-	return k, r.meets(k, wanted)
+	return k, r.checkKey(k, required)
 }
 
-// meets refuses a key that does not meet a demand.
-func (r *request) meets(k *key, wanted demand) error {
+// checkKey returns an error for a key that does not meet the requirements.
+func (r *request) checkKey(k *key, required requirement) error {
 	arn := r.arn("key/" + k.ID)
-	if wanted&permitted != 0 {
+	if required&permitted != 0 {
 		if err := r.authorize(r.action, arn, tagKeys("aws:resourcetag/", k.Tags)); err != nil {
 			return err
 		}
 	}
 	switch {
-	case wanted&enabled != 0 && k.State == stateDisabled:
-		return refuse("DisabledException", "%s is disabled.", arn)
-	case wanted&notPending != 0 && k.State == statePending:
-		return refuse("KMSInvalidStateException", "%s is pending deletion.", arn)
+	case required&enabled != 0 && k.State == stateDisabled:
+		return apiErrorf("DisabledException", "%s is disabled.", arn)
+	case required&notPending != 0 && k.State == statePending:
+		return apiErrorf("KMSInvalidStateException", "%s is pending deletion.", arn)
 	}
 	return nil
 }
 
-// authorize refuses what the caller's policies do not allow. Every key has the
-// default key policy, which leaves it to them.
+// authorize returns an error if the caller's policies do not allow the action. Every key has the default key policy,
+// which delegates access control to them.
 func (r *request) authorize(action, arn string, keys map[string]string) error {
 	all := map[string]string{"aws:requestedregion": r.settings.Region, "aws:securetransport": "true"}
 	maps.Copy(all, keys)
-	if refused := r.caller.Refusal(policy.Request{Action: action, Resource: arn, Keys: all}, nil); refused != "" {
-		return refuse("AccessDeniedException", "%s", refused)
+	if reason := r.caller.Refusal(policy.Request{Action: action, Resource: arn, Keys: all}, nil); reason != "" {
+		return apiErrorf("AccessDeniedException", "%s", reason)
 	}
 	return nil
 }

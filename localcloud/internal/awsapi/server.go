@@ -1,6 +1,5 @@
-// Package awsapi answers for three of AWS's services, KMS, STS and EC2, as far as this
-// project's programs call them. Requests are signed, as AWS wants them, and a role may do
-// what its policies allow.
+// Package awsapi implements the operations of KMS, STS and EC2 that this project's programs call. Like AWS, it
+// requires signed requests and enforces the policies of a role.
 package awsapi
 
 import (
@@ -29,31 +28,30 @@ import (
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
-// largestBody is the most that is read of a request, in bytes.
-const largestBody = 1 << 20
+const maxBodySize = 1 << 20 // bytes
 
 type Settings struct {
 	Region string
 	// Root is the administrator's access key.
 	Root store.Account
-	// State reads what the control plane knows: the roles.
+	// State reads the state of the control plane, which includes the roles.
 	State func() (*store.State, error)
-	// KeyFile keeps the keys and aliases of KMS.
+	// KeyFile stores the keys and aliases of KMS.
 	KeyFile string
 	Now     func() time.Time
-	// EC2 answers a request of EC2's query API, for the one who sent it.
+	// EC2 handles a request to EC2's query API on behalf of the account that signed it.
 	EC2 func(ctx context.Context, as store.Account, form url.Values) (any, error)
 }
 
-// Server is both services at one address: KMS speaks AWS's JSON 1.1 and has
-// an X-Amz-Target, STS speaks the query protocol.
+// Server serves the three services at one address. Requests to KMS have an X-Amz-Target header and use AWS's JSON 1.1
+// protocol; EC2 and STS use the query protocol, and the service is the one that the request is signed for.
 type Server struct {
 	settings Settings
 	kms      *keyring
 	actions  map[string]action
 }
 
-// New returns the services, with the keys that the file has.
+// New returns a server with the keys in settings.KeyFile.
 func New(settings Settings) (*Server, error) {
 	keys, err := openKeyring(settings.KeyFile)
 	if err != nil {
@@ -63,71 +61,71 @@ func New(settings Settings) (*Server, error) {
 }
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, largestBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodySize))
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
 	target, isKMS := strings.CutPrefix(r.Header.Get("X-Amz-Target"), "TrentService.")
 	service, contentType := "sts", "text/xml"
-	given, _ := parseAuthorization(r.Header.Get("Authorization"))
+	auth, _ := parseAuthorization(r.Header.Get("Authorization"))
 	switch {
 	case isKMS:
 		service, contentType = "kms", "application/x-amz-json-1.1"
-	case given.service == "ec2":
+	case auth.service == "ec2":
 		service = "ec2"
 	}
 	w.Header().Set("Content-Type", contentType)
-	var answer any
-	who, err := s.authenticate(r, body, service)
+	var response any
+	identity, err := s.authenticate(r, body, service)
 	switch {
 	case err != nil:
 	case isKMS:
-		answer, err = s.doKMS(target, who, body)
+		response, err = s.handleKMS(target, identity, body)
 	default:
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		if err = r.ParseForm(); err != nil {
-			err = refuse("MalformedQueryString", "%s", err)
+			err = apiErrorf("MalformedQueryString", "%s", err)
 			break
 		}
 		if service == "ec2" {
-			answer, err = s.settings.EC2(r.Context(),
-				store.Account{AccessKeyID: given.accessKeyID, SecretAccessKey: who.SecretAccessKey}, r.Form)
+			response, err = s.settings.EC2(r.Context(),
+				store.Account{AccessKeyID: auth.accessKeyID, SecretAccessKey: identity.SecretAccessKey}, r.Form)
 		} else {
-			answer, err = doSTS(who, r.Form)
+			response, err = handleSTS(identity, r.Form)
 		}
 	}
 	if err != nil {
-		refused, status := refusalOf(err)
+		apiErr, status := toAPIError(err)
 		w.WriteHeader(status)
 		switch service {
 		case "kms":
-			answer = map[string]string{"__type": refused.Code, "message": refused.Message}
+			response = map[string]string{"__type": apiErr.Code, "message": apiErr.Message}
 		case "ec2":
-			answer = ec2Error{Code: refused.Code, Message: refused.Message, RequestID: uuid.NewString()}
+			response = ec2Error{Code: apiErr.Code, Message: apiErr.Message, RequestID: uuid.NewString()}
 		default:
-			answer = stsError{Type: "Sender", Code: refused.Code, Message: refused.Message, RequestID: uuid.NewString()}
+			response = stsError{Type: "Sender", Code: apiErr.Code, Message: apiErr.Message, RequestID: uuid.NewString()}
 		}
 	}
 	switch {
 	case !isKMS:
-		_ = xml.NewEncoder(w).Encode(answer) // who asked is gone
-	case answer != nil: // an action without an answer has an empty body
-		_ = json.NewEncoder(w).Encode(answer)
+		_ = xml.NewEncoder(w).Encode(response) // fails only if the client has disconnected
+	case response != nil: // otherwise the body is empty
+		_ = json.NewEncoder(w).Encode(response)
 	}
 }
 
-func (s *Server) doKMS(target string, who caller.Caller, body []byte) (any, error) {
-	do, ok := s.actions[target]
+func (s *Server) handleKMS(target string, identity caller.Caller, body []byte) (any, error) {
+	action, ok := s.actions[target]
 	if !ok {
-		return nil, refuse("UnknownOperationException", "localcloud's KMS does not know the operation %q", target)
+		return nil, apiErrorf("UnknownOperationException", "localcloud's KMS does not support operation %q", target)
 	}
 	s.kms.mu.Lock()
 	defer s.kms.mu.Unlock()
-	return (&request{Server: s, action: "kms:" + target, caller: who}).handle(do, body)
+	return (&request{Server: s, action: "kms:" + target, caller: identity}).handle(action, body)
 }
 
-// ec2Error is an error in the words of EC2's query protocol.
+// ec2Error is the error response of EC2's query protocol.
 type ec2Error struct {
 	XMLName   xml.Name `xml:"Response"`
 	Code      string   `xml:"Errors>Error>Code"`
@@ -135,7 +133,7 @@ type ec2Error struct {
 	RequestID string   `xml:"RequestID"`
 }
 
-// stsError is an error in the words of the query protocol.
+// stsError is the error response of the query protocol.
 type stsError struct {
 	XMLName   xml.Name `xml:"https://sts.amazonaws.com/doc/2011-06-15/ ErrorResponse"`
 	Type      string   `xml:"Error>Type"`
@@ -152,72 +150,74 @@ type callerIdentity struct {
 	RequestID string   `xml:"ResponseMetadata>RequestId"`
 }
 
-func doSTS(who caller.Caller, form url.Values) (any, error) {
+func handleSTS(identity caller.Caller, form url.Values) (any, error) {
 	if action := form.Get("Action"); action != "GetCallerIdentity" {
-		return nil, refuse("InvalidAction",
-			"Could not find operation %s for version %s: localcloud's STS knows GetCallerIdentity",
+		return nil, apiErrorf("InvalidAction",
+			"Could not find operation %s for version %s: localcloud's STS supports only GetCallerIdentity",
 			action, form.Get("Version"))
 	}
-	// Everybody may ask who they are, and no policy can deny it.
-	return callerIdentity{ARN: who.ARN, UserID: who.UserID, Account: caller.AccountID, RequestID: uuid.NewString()}, nil
+	// Every caller is allowed to call GetCallerIdentity; no policy can deny it.
+	return callerIdentity{
+		ARN: identity.ARN, UserID: identity.UserID, Account: caller.AccountID, RequestID: uuid.NewString(),
+	}, nil
 }
 
-// refuse returns an error in the form of AWS's APIs: a code that programs know, and a
-// message for people.
-func refuse(code, format string, args ...any) error {
+// apiErrorf returns an error with an AWS error code and a message.
+func apiErrorf(code, format string, args ...any) error {
 	return &smithy.GenericAPIError{Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
-// refusalOf is the caller's view of an error, with the HTTP status.
-func refusalOf(err error) (refusal *smithy.GenericAPIError, status int) {
-	if !errors.As(err, &refusal) {
+// toAPIError returns the AWS error to send for err, and its HTTP status.
+func toAPIError(err error) (apiErr *smithy.GenericAPIError, status int) {
+	if !errors.As(err, &apiErr) {
 		return &smithy.GenericAPIError{Code: "InternalFailure", Message: err.Error()}, http.StatusInternalServerError
 	}
-	// KMS, whose codes end so, says 400 to all that is the caller's fault.
-	if strings.HasSuffix(refusal.Code, "Exception") || refusal.Code == "InvalidAction" ||
-		refusal.Code == "MalformedQueryString" {
-		return refusal, http.StatusBadRequest
+	// KMS, whose error codes have this suffix, responds with 400 to all client errors.
+	if strings.HasSuffix(apiErr.Code, "Exception") || apiErr.Code == "InvalidAction" ||
+		apiErr.Code == "MalformedQueryString" {
+		return apiErr, http.StatusBadRequest
 	}
-	return refusal, http.StatusForbidden
+	return apiErr, http.StatusForbidden
 }
 
-// authenticate finds out who has signed a request, or answers as AWS does to
-// an unknown caller.
+// authenticate returns the caller that signed the request, or the error that AWS returns for an unknown caller or a
+// wrong signature.
 func (s *Server) authenticate(r *http.Request, body []byte, service string) (caller.Caller, error) {
-	// The services have words of their own for the same.
+	// KMS has its own codes for the same errors.
 	missing, unknown, wrong := "MissingAuthenticationToken", "InvalidClientTokenId", "SignatureDoesNotMatch"
 	if service == "kms" {
 		missing, unknown = "MissingAuthenticationTokenException", "UnrecognizedClientException"
 		wrong = "InvalidSignatureException"
 	}
-	given, ok := parseAuthorization(r.Header.Get("Authorization"))
+	auth, ok := parseAuthorization(r.Header.Get("Authorization"))
 	if !ok {
-		return caller.Caller{}, refuse(missing, "Request is missing Authentication Token")
+		return caller.Caller{}, apiErrorf(missing, "Request is missing Authentication Token")
 	}
 	state, err := s.settings.State()
 	if err != nil {
 		return caller.Caller{}, err
 	}
-	who, err := caller.Find(state, s.settings.Root, given.accessKeyID)
+	identity, err := caller.Find(state, s.settings.Root, auth.accessKeyID)
 	if err != nil {
 		return caller.Caller{}, err
 	}
-	if who == nil || r.Header.Get("X-Amz-Security-Token") != "" {
-		return caller.Caller{}, refuse(unknown, "The security token included in the request is invalid.")
+	if identity == nil || r.Header.Get("X-Amz-Security-Token") != "" {
+		return caller.Caller{}, apiErrorf(unknown, "The security token included in the request is invalid.")
 	}
-	if given.region != s.settings.Region || given.service != service {
-		return caller.Caller{}, refuse(wrong, "Credential should be scoped to region %s and service %s, not %s and %s",
-			s.settings.Region, service, given.region, given.service)
+	if auth.region != s.settings.Region || auth.service != service {
+		return caller.Caller{}, apiErrorf(wrong,
+			"Credential should be scoped to region %s and service %s, not %s and %s",
+			s.settings.Region, service, auth.region, auth.service)
 	}
-	signature, err := sign(r, body, given, who.SecretAccessKey)
+	signature, err := sign(r, body, auth, identity.SecretAccessKey)
 	if err != nil {
-		return caller.Caller{}, refuse(wrong, "%s", err)
+		return caller.Caller{}, apiErrorf(wrong, "%s", err)
 	}
-	if !hmac.Equal([]byte(signature), []byte(given.signature)) {
-		return caller.Caller{}, refuse(wrong,
+	if !hmac.Equal([]byte(signature), []byte(auth.signature)) {
+		return caller.Caller{}, apiErrorf(wrong,
 			"The request signature we calculated does not match the signature you provided.")
 	}
-	return *who, nil
+	return *identity, nil
 }
 
 type authorization struct {
@@ -236,31 +236,31 @@ func parseAuthorization(header string) (authorization, bool) {
 	return authorization{match[1], match[2], match[3], strings.Split(match[4], ";"), match[5]}, true
 }
 
-// sign signs what was signed of a request, as its sender should have.
-func sign(r *http.Request, body []byte, given authorization, secret string) (string, error) {
+// sign returns the signature that the request should have: it signs the same headers again with the caller's secret.
+func sign(r *http.Request, body []byte, auth authorization, secret string) (string, error) {
 	at, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
 	if err != nil {
-		return "", fmt.Errorf("X-Amz-Date is not the time of a signature: %w", err)
+		return "", fmt.Errorf("invalid X-Amz-Date: %w", err)
 	}
-	again, err := http.NewRequestWithContext(context.Background(), r.Method, "https://"+r.Host+r.URL.RequestURI(), nil)
+	clone, err := http.NewRequestWithContext(context.Background(), r.Method, "https://"+r.Host+r.URL.RequestURI(), nil)
 	if err != nil {
 		return "", err
 	}
-	for _, name := range given.signedHeaders {
+	for _, name := range auth.signedHeaders {
 		switch name {
-		case "host": // in the URL
+		case "host": // part of the URL
 		case "content-length":
-			again.ContentLength = r.ContentLength
+			clone.ContentLength = r.ContentLength
 		default:
-			again.Header[http.CanonicalHeaderKey(name)] = r.Header.Values(name)
+			clone.Header[http.CanonicalHeaderKey(name)] = r.Header.Values(name)
 		}
 	}
 	sum := sha256.Sum256(body)
-	keys := aws.Credentials{AccessKeyID: given.accessKeyID, SecretAccessKey: secret}
+	keys := aws.Credentials{AccessKeyID: auth.accessKeyID, SecretAccessKey: secret}
 	hash := hex.EncodeToString(sum[:])
-	if err := v4.NewSigner().SignHTTP(r.Context(), keys, again, hash, given.service, given.region, at); err != nil {
+	if err := v4.NewSigner().SignHTTP(r.Context(), keys, clone, hash, auth.service, auth.region, at); err != nil {
 		return "", err
 	}
-	signed, _ := parseAuthorization(again.Header.Get("Authorization"))
+	signed, _ := parseAuthorization(clone.Header.Get("Authorization"))
 	return signed.signature, nil
 }

@@ -19,18 +19,17 @@ import (
 )
 
 const (
-	acmeManagementPort = 15000             // where Pebble publishes its root certificates
-	acmeValidity       = 90 * 24 * 60 * 60 // the lifetime of certificates: that of Let's Encrypt's, in seconds
-	acmeRetryAfter     = 1                 // when a client should ask again for an order, in seconds
+	acmeManagementPort = 15000             // Pebble publishes its root certificates there
+	acmeValidity       = 90 * 24 * 60 * 60 // certificate lifetime in seconds, as with Let's Encrypt
+	acmeRetryAfter     = 1                 // Retry-After of authorizations and orders, in seconds
 
 	maxRoots    = 16       // more than Pebble ever has
-	maxRootSize = 64 << 10 // bytes, more than one of them ever has
+	maxRootSize = 64 << 10 // bytes, more than any root certificate takes
 )
 
-// StartACME starts the ACME authority, which asks the server of StartDNS for names, and waits
-// until it answers. Then it writes acme.pem: the local cloud's own authority, which certifies the
-// ACME server, and the ACME server's own authorities, new with each of its starts, limited to names
-// of the zone.
+// StartACME starts the ACME server, which resolves names through the server of StartDNS, and waits until it responds.
+// It then writes acme.pem: the local cloud's certificate authority, which issued the ACME server's certificate, and
+// the ACME server's root certificates, which change with each start and are constrained to names of the zone.
 func (l *Local) StartACME(ctx context.Context) (err error) {
 	defer run.Wrap(&err, "ACME server")
 	authority, err := l.authority()
@@ -53,7 +52,7 @@ func (l *Local) StartACME(ctx context.Context) (err error) {
 	if err := l.startService(ctx, service{
 		role: roleACME, address: acmeAddress(), hosts: []string{acmeName},
 		mounts: []string{filepath.Join(l.home.Bin(), "pebble") + ":/pebble:ro", configFile + ":/pebble.json:ro"},
-		// Neither waits nor refuses at random, both of which Pebble does to test clients.
+		// Disable Pebble's random delays and rejected nonces, which exist to test clients.
 		environment: []string{"PEBBLE_VA_NOSLEEP=1", "PEBBLE_WFE_NONCEREJECT=0"},
 		command:     []string{"/pebble", "-config", "/pebble.json", "-dnsserver", NameServer().String()},
 		config:      string(config),
@@ -69,7 +68,7 @@ func (l *Local) StartACME(ctx context.Context) (err error) {
 		return err
 	}
 	for _, root := range roots {
-		// People import this file into their browsers, and Pebble's keys are not guarded.
+		// Constrain the roots: users import this file into their browsers, and Pebble's keys are unprotected.
 		certified, err := authority.Certify(root, []string{ZoneName})
 		if err != nil {
 			return err
@@ -79,12 +78,11 @@ func (l *Local) StartACME(ctx context.Context) (err error) {
 	return state.WriteFile(l.home.AuthorityFile(), trusted, 0o644)
 }
 
-// pebbleSettings is what differs between one Pebble and another.
+// pebbleSettings are the settings that differ between Pebble servers.
 type pebbleSettings struct {
 	listen, management netip.AddrPort
-	certificate, key   string // files, PEM
-	// httpPort and tlsPort are the ports of the servers that a challenge is about.
-	httpPort, tlsPort int
+	certificate, key   string // PEM files
+	httpPort, tlsPort  int    // the ports to which challenges connect
 }
 
 func pebbleConfig(s pebbleSettings) ([]byte, error) {
@@ -105,12 +103,12 @@ func pebbleConfig(s pebbleSettings) ([]byte, error) {
 	return append(document, '\n'), err
 }
 
-// awaitRoots asks Pebble's management interface for its root certificates until it answers, and
-// returns them in DER. authority is what its own certificate validates against, PEM.
+// awaitRoots polls Pebble's management interface for its root certificates until it responds, and returns them in
+// DER. authority is the PEM certificate that the interface's own certificate validates against.
 func awaitRoots(ctx context.Context, authority []byte, management netip.AddrPort) (roots [][]byte, err error) {
 	trusted := x509.NewCertPool()
 	if !trusted.AppendCertsFromPEM(authority) {
-		return nil, errors.New("localcloud's certificate authority is no PEM certificate")
+		return nil, errors.New("localcloud's certificate authority is not a PEM certificate")
 	}
 	// No proxy: the server is on this machine.
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12}}
@@ -120,12 +118,12 @@ func awaitRoots(ctx context.Context, authority []byte, management netip.AddrPort
 		roots, err = fetchRoots(ctx, client, management)
 		return err
 	}); err != nil {
-		return nil, fmt.Errorf("its root certificate cannot be had: %w", err)
+		return nil, fmt.Errorf("cannot fetch Pebble's root certificates: %w", err)
 	}
 	return roots, nil
 }
 
-// fetchRoots asks for one root certificate after the other, until there is none.
+// fetchRoots requests one root certificate after another until Pebble returns 404.
 func fetchRoots(ctx context.Context, client *http.Client, management netip.AddrPort) ([][]byte, error) {
 	var roots [][]byte
 	for i := range maxRoots {
@@ -148,7 +146,7 @@ func fetchRoots(ctx context.Context, client *http.Client, management netip.AddrP
 		case response.StatusCode != http.StatusOK:
 			err = errors.New(response.Status)
 		case block == nil:
-			err = errors.New("the answer is not PEM")
+			err = errors.New("response is not PEM")
 		default:
 			_, err = x509.ParseCertificate(block.Bytes)
 		}

@@ -30,7 +30,8 @@ import (
 	"immutable-infra/localcloud/internal/state"
 )
 
-// loopbackAuthority signs for the tests' servers.
+// loopbackAuthority returns an authority for servers on loopback addresses, its PEM certificate, and the files of a
+// certificate and key that it issued for Pebble.
 func loopbackAuthority(t *testing.T) (authority *pki.Authority, own []byte, certificate, key string) {
 	t.Helper()
 	_, loopback, err := net.ParseCIDR("127.0.0.0/8")
@@ -44,8 +45,8 @@ func loopbackAuthority(t *testing.T) (authority *pki.Authority, own []byte, cert
 	return authority, own, certificate, key
 }
 
-// managementServer answers as Pebble's management interface, with the given
-// certificates as its roots.
+// managementServer imitates Pebble's management interface with the given root certificates. It returns its address
+// and the certificate of the authority that issued the server's certificate.
 func managementServer(t *testing.T, roots ...[]byte) (netip.AddrPort, []byte) {
 	t.Helper()
 	_, own, certificate, key := loopbackAuthority(t)
@@ -66,7 +67,7 @@ func managementServer(t *testing.T, roots ...[]byte) (netip.AddrPort, []byte) {
 	return netip.MustParseAddrPort(server.Listener.Addr().String()), own
 }
 
-func TestAllRootsOfTheACMEServerAreTrusted(t *testing.T) {
+func TestAllACMEServerRootsAreReturned(t *testing.T) {
 	_, first, _, _ := loopbackAuthority(t)
 	_, second, _, _ := loopbackAuthority(t)
 	address, own := managementServer(t, first, bytes.TrimSpace(second))
@@ -79,24 +80,23 @@ func TestAllRootsOfTheACMEServerAreTrusted(t *testing.T) {
 	}
 }
 
-func TestAnAnswerThatIsNoCertificateIsNotTrusted(t *testing.T) {
+func TestInvalidRootCertificateIsRejected(t *testing.T) {
 	for want, root := range map[string][]byte{
-		"the answer is not PEM": []byte("<html>"),
-		"x509: ":                pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("x")}),
+		"response is not PEM": []byte("<html>"),
+		"x509: ":              pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("x")}),
 	} {
 		address, own := managementServer(t, root)
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()
 		_, err := awaitRoots(ctx, own, address)
-		require.ErrorContains(t, err, "its root certificate cannot be had: https://")
+		require.ErrorContains(t, err, "cannot fetch Pebble's root certificates: https://")
 		require.ErrorContains(t, err, want)
 	}
 }
 
-// TestTheACMEServerIssuesACertificateForARecord runs the real Pebble with
-// localcloud's configuration, name server and certificate authority, and gets a
-// certificate from it by HTTP-01.
-func TestTheACMEServerIssuesACertificateForARecord(t *testing.T) {
+// TestACMEServerIssuesCertificateForRecord runs the real Pebble with localcloud's configuration, name server and
+// certificate authority, and obtains a certificate from it by HTTP-01.
+func TestACMEServerIssuesCertificateForRecord(t *testing.T) {
 	binary := testtool.Named(t, "LOCALCLOUD_PEBBLE")
 	authority, own, certificate, key := loopbackAuthority(t)
 
@@ -107,7 +107,7 @@ func TestTheACMEServerIssuesACertificateForARecord(t *testing.T) {
 	webURL, err := url.Parse(web.URL)
 	require.NoError(t, err)
 	webAddress := netip.MustParseAddrPort(webURL.Host)
-	resolver := startNames(t, dns.Record{Name: site, Type: "A", TTL: 60, Values: []string{"127.0.0.1"}})
+	resolver := startDNS(t, dns.Record{Name: site, Type: "A", TTL: 60, Values: []string{"127.0.0.1"}})
 
 	listen, management := freePort(t), freePort(t)
 	config, err := pebbleConfig(pebbleSettings{
@@ -155,8 +155,7 @@ func TestTheACMEServerIssuesACertificateForARecord(t *testing.T) {
 	require.NoError(t, err)
 	request, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{DNSNames: []string{site}}, leafKey)
 	require.NoError(t, err)
-	// The client wants the order's address in the answer, where Pebble does not
-	// say it, and fails after the request.
+	// The client fails after the request, because Pebble's response lacks the order's URL.
 	_, _, _ = client.CreateOrderCert(ctx, order.FinalizeURL, request, true)
 	order, err = client.WaitOrder(ctx, order.URI)
 	require.NoError(t, err)
@@ -180,8 +179,8 @@ func TestTheACMEServerIssuesACertificateForARecord(t *testing.T) {
 	require.InDelta(t, 90*24, leaf.NotAfter.Sub(leaf.NotBefore).Hours(), 1)
 }
 
-// startNames serves records, and returns the server's address.
-func startNames(t *testing.T, records ...dns.Record) string {
+// startDNS serves records and returns the name server's address.
+func startDNS(t *testing.T, records ...dns.Record) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), ZoneFile)
 	require.NoError(t, state.WriteJSON(file, hostedZone(records)))
@@ -210,14 +209,14 @@ func startPebble(t *testing.T, binary string, config []byte, resolver string) {
 	require.NoError(t, command.Start())
 	t.Cleanup(func() {
 		require.NoError(t, command.Process.Kill())
-		_ = command.Wait() // Its only news is that it was killed.
+		_ = command.Wait() // The only error expected here is the one from Kill.
 		if t.Failed() {
 			t.Log(output.String())
 		}
 	})
 }
 
-// freePort is an address on which no process listens.
+// freePort returns a loopback address on which no process listens.
 func freePort(t *testing.T) netip.AddrPort {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

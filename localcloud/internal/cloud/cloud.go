@@ -1,8 +1,8 @@
-// Package cloud runs what stands in for AWS's data plane on this machine:
-// instances, the gateway of each VPC, and the S3 server.
+// Package cloud runs the local stand-in for AWS's data plane: instances, the gateway of each VPC, and the services
+// such as S3 and DNS.
 //
-// It keeps no account of what exists in the sense of AWS's control plane: the
-// aws plugin does that, and tells this package what to run.
+// It does not keep the control plane's records of which resources exist: the aws plugin does, and it decides what
+// this package runs.
 package cloud
 
 import (
@@ -14,46 +14,44 @@ import (
 	"immutable-infra/localcloud/internal/dns"
 )
 
-// ErrNotFound is returned for an instance or a VPC that is not there.
+// ErrNotFound is returned for an AMI, an instance or a VPC that does not exist.
 var ErrNotFound = errors.New("not found")
 
-// Cloud is the seam between the aws plugin (control plane) and what really runs. Every method is
-// idempotent, so that an update that was killed half-way can be repeated.
+// Cloud is the interface between the aws plugin (control plane) and this machine (data plane). Every method is
+// idempotent, so that an update that was killed halfway can be repeated.
 type Cloud interface {
-	// Image checks that an AMI id is one that this machine can start, and
-	// returns its architecture ("x86_64" or "arm64") and root device name.
-	// The error wraps ErrNotFound and names the ids that exist.
+	// Image returns an AMI's architecture ("x86_64" or "arm64") and root device name. The error for an unknown AMI
+	// wraps ErrNotFound and names the AMI that exists.
 	Image(ctx context.Context, ami string) (Image, error)
 
-	// CreateVPC starts the VPC's gateway: router, DHCP and DNS server (at the
-	// second address of the VPC's CIDR block), instance metadata service.
+	// CreateVPC starts the VPC's gateway: router, DHCP and DNS server (at the second address of the VPC's CIDR
+	// block), and instance metadata service.
 	CreateVPC(ctx context.Context, vpc VPC) error
-	// DeleteVPC stops the gateway and removes everything that belonged to it.
+	// DeleteVPC stops the gateway and removes its data.
 	DeleteVPC(ctx context.Context, id string) error
 
-	// ApplyGateway brings the VPC's gateway to the given state in one step:
-	// address translation, security groups, DHCP leases, metadata documents.
-	// An Elastic IP moves to another instance by the settings of the move.
-	// Established connections of any other public address that is gone are cut.
+	// ApplyGateway switches the VPC's gateway to the given state in one step: address translation, security
+	// groups, DHCP leases, metadata documents. An Elastic IP moves to another instance according to the move
+	// settings. Established connections of any other public address that is released or reassigned are cut.
 	ApplyGateway(ctx context.Context, vpcID string, state GatewayState) error
 
-	// ApplyRecords makes the given record sets those of the hosted zone, for the
-	// DNS and on this machine itself. Names of OwnRecords are not among them.
+	// ApplyRecords replaces the record sets of the hosted zone, in the DNS and in this machine's hosts file. The
+	// records must not include names of OwnRecords.
 	ApplyRecords(ctx context.Context, records []dns.Record) error
 
-	// RunInstance starts an instance whose NetworkInterface is already part of the applied
-	// GatewayState. It returns when the machine runs, not when cloud-init is done.
+	// RunInstance starts an instance whose NetworkInterface is already part of the applied GatewayState. It
+	// returns when the instance is running, before cloud-init is done.
 	RunInstance(ctx context.Context, spec InstanceSpec) error
-	// ShutDownInstance shuts an instance down and returns when it is off. One that takes too long is switched off.
+	// ShutDownInstance shuts an instance down and waits until it is off. After a timeout, it forces the instance off.
 	ShutDownInstance(ctx context.Context, id string) error
 	// TerminateInstance shuts an instance down and deletes its volumes.
 	TerminateInstance(ctx context.Context, id string) error
-	// InstanceState returns InstanceRunning, InstanceStopped, or an error that
-	// wraps ErrNotFound. An instance that switched itself off is stopped.
+	// InstanceState returns InstanceRunning, InstanceStopped, or an error that wraps ErrNotFound. An instance that
+	// powered itself off is stopped.
 	InstanceState(ctx context.Context, id string) (string, error)
 }
 
-// The states of an instance, in EC2's words.
+// The states of an instance, named as in the EC2 API.
 const (
 	InstanceRunning = "running"
 	InstanceStopped = "stopped"
@@ -69,20 +67,19 @@ type VPC struct {
 	CIDRBlock netip.Prefix
 }
 
-// GatewayState is all that the gateway of one VPC must do.
+// GatewayState is the complete desired state of one VPC's gateway.
 type GatewayState struct {
 	Interfaces []NetworkInterface
-	// Move is how Elastic IPs move with this state. ApplyGateway sets it.
+	// Move holds the settings for Elastic IPs that move with this state. ApplyGateway sets it.
 	Move Move
 }
 
-// NetworkInterface is the primary network interface of one instance, with what
-// AWS knows about the instance behind it.
+// NetworkInterface is the primary network interface of one instance, with the instance's metadata.
 type NetworkInterface struct {
 	InstanceID string
 	PrivateIP  netip.Addr
-	// PublicIP is the Elastic IP, or the auto-assigned public address while no Elastic IP is
-	// associated. The zero value means none, and then no way in or out except to S3.
+	// PublicIP is the Elastic IP, or the auto-assigned public address while no Elastic IP is associated. The zero value
+	// means no public address: the instance can then reach only S3 outside the VPC, and is unreachable from outside.
 	PublicIP netip.Addr
 	Elastic  bool // whether PublicIP is an Elastic IP
 	Ingress  []Rule
@@ -90,15 +87,15 @@ type NetworkInterface struct {
 	Metadata Metadata
 }
 
-// Rule is one security group rule. All fields are as in the EC2 API.
+// Rule is one security group rule, with the fields of the EC2 API.
 type Rule struct {
-	Protocol string // "tcp", "udp", "icmp", "-1" for all
+	Protocol string // "tcp", "udp", "icmp" or "-1" (all)
 	FromPort int
 	ToPort   int // inclusive
 	CIDRs    []netip.Prefix
 }
 
-// Metadata is what the instance metadata service answers.
+// Metadata is the data that the instance metadata service returns for one instance.
 type Metadata struct {
 	AMI              string
 	InstanceType     string
@@ -110,17 +107,16 @@ type Metadata struct {
 	VpcCIDR          netip.Prefix
 	SubnetCIDR       netip.Prefix
 	SecurityGroups   []string // names
-	UserData         []byte   // as given, gzip or plain; nil means none
+	UserData         []byte   // as supplied, gzip or plain; nil means none
 	Architecture     string
-	// HopLimit is the IP time to live of the service's answers. At 1, no
-	// container on the instance gets an answer.
+	// HopLimit is the IP time to live of the responses. At 1, they do not reach containers on the instance.
 	HopLimit       int
-	TokensRequired bool             // refuses every request without a session token (IMDSv2)
-	Enabled        bool             // false answers 403 to everything
+	TokensRequired bool             // reject requests without a session token (IMDSv2)
+	Enabled        bool             // if false, every request gets a 403
 	Role           *RoleCredentials // nil without an instance profile
 }
 
-// RoleCredentials are what the metadata service hands out for the instance's role.
+// RoleCredentials are the credentials of the instance's role that the metadata service returns.
 type RoleCredentials struct {
 	RoleName           string
 	InstanceProfileARN string
@@ -130,17 +126,17 @@ type RoleCredentials struct {
 	Lifetime           time.Duration
 }
 
-// InstanceSpec is what RunInstance needs beside the interface.
+// InstanceSpec describes an instance to RunInstance, except for its network interface.
 type InstanceSpec struct {
 	ID           string
 	VpcID        string
 	AMI          string
 	InstanceType string
 	PrivateIP    netip.Addr
-	Name         string // tag Name, used for the container's name as well; may be ""
+	Name         string // the Name tag, also part of the container's name; may be ""
 }
 
-// S3 says how the S3 server is reached from this machine. The root account may do everything.
+// S3 is the S3 server's endpoint and root account, as used from this machine. The root account has all permissions.
 type S3 struct {
 	Endpoint        string // https://198.18.0.3
 	Region          string

@@ -16,37 +16,37 @@ import (
 )
 
 const (
-	networkDevice = "ens5" // what the primary interface is called on an EC2 machine of the Nitro kind
-	// shutdownTimeout is how long an instance may take to shut down, in seconds. EC2 promises no time for a
-	// termination: its user guide finds a few minutes normal, and its API reference gives a reboot four.
+	networkDevice = "ens5" // the primary interface's name on Nitro-based EC2 instances
+	// shutdownTimeout is how long an instance may take to shut down, in seconds. EC2 specifies no time for a
+	// termination: its user guide calls a few minutes normal, and its API reference allows four minutes for a reboot.
 	shutdownTimeout = "120"
-	// restartTimeout is the same where the instance starts again and has lost its network: no visitor waits for it.
+	// restartTimeout is how long an instance that has lost its network may take to shut down before it is started
+	// again, in seconds. It is shorter because such an instance serves no traffic.
 	restartTimeout = "30"
 	mebibyte       = 1 << 20
 )
 
-// memory returns the memory of an instance type in bytes.
-func memory(instanceType string) (int64, error) {
+// memoryOf returns the memory of an instance type, in bytes.
+func memoryOf(instanceType string) (int64, error) {
 	sizes := map[string]int64{"nano": 512, "micro": 1024, "small": 2048, "medium": 4096}
 	families := []string{"t3", "t3a", "t4g"}
 	family, size, _ := strings.Cut(instanceType, ".")
 	mebibytes, known := sizes[size]
 	if !known || !slices.Contains(families, family) {
-		return 0, fmt.Errorf("instance type %q: localcloud knows the families %s in the sizes %s",
+		return 0, fmt.Errorf("unknown instance type %q: localcloud has the families %s in the sizes %s",
 			instanceType, strings.Join(families, ", "), strings.Join(slices.Sorted(maps.Keys(sizes)), ", "))
 	}
 	return mebibytes * mebibyte, nil
 }
 
-// RunInstance makes an instance of two containers. The first does nothing but own the network
-// namespace, which is the instance's network interface; the second is the
-// machine. So the machine can reboot and keep its interface.
+// RunInstance starts an instance as two containers: one that only owns the network namespace, which holds the
+// instance's network interface, and one that is the machine. The machine can therefore reboot and keep its interface.
 func (l *Local) RunInstance(ctx context.Context, spec InstanceSpec) (err error) {
 	defer run.Wrap(&err, "run instance %s", spec.ID)
 	if _, err := l.Image(ctx, spec.AMI); err != nil {
 		return err
 	}
-	limit, err := memory(spec.InstanceType)
+	limit, err := memoryOf(spec.InstanceType)
 	if err != nil {
 		return err
 	}
@@ -64,15 +64,14 @@ func (l *Local) RunInstance(ctx context.Context, spec InstanceSpec) (err error) 
 	case !errors.Is(err, ErrNotFound):
 		return err
 	}
-	// The owner of the network namespace does not restart by itself, so that no machine boots
-	// before its interface is plugged in.
+	// The namespace's owner has no restart policy, so that no machine boots before its interface is attached.
 	owner := append([]string{"--network", "none", "--hostname", PrivateHostname(spec.PrivateIP),
 		"--dns", config.VPC.Resolver().String(), "--dns-search", PrivateDomain},
 		l.labels(labelRole, roleInterface, labelVPC, spec.VpcID, labelInstance, spec.ID)...)
-	if _, err := l.keep(ctx, interfaceContainer(spec.ID), "", owner, "sleep", "infinity"); err != nil {
+	if _, err := l.ensureContainer(ctx, interfaceContainer(spec.ID), "", owner, "sleep", "infinity"); err != nil {
 		return err
 	}
-	if err := l.plugIn(ctx, spec.VpcID, spec.ID, spec.PrivateIP); err != nil {
+	if err := l.attachInterface(ctx, spec.VpcID, spec.ID, spec.PrivateIP); err != nil {
 		return err
 	}
 	name := network + "-" + spec.ID
@@ -81,16 +80,16 @@ func (l *Local) RunInstance(ctx context.Context, spec InstanceSpec) (err error) 
 	}
 	bytes := strconv.FormatInt(limit, 10)
 	args := []string{"run", "--detach", "--tty", "--name", name,
-		"--network", "container:" + interfaceContainer(spec.ID), "--cpu-shares", strconv.Itoa(aloofShares),
+		"--network", "container:" + interfaceContainer(spec.ID), "--cpu-shares", strconv.Itoa(defaultCPUShares),
 		"--memory", bytes, "--memory-swap", bytes, "--restart", "on-failure", "--log-opt", "max-size=1m",
-		// These let a container boot systemd and run a Docker engine of its own. They stand for
-		// --privileged, which is refused on a machine whose root lacks CAP_SYS_RESOURCE.
+		// These options let a container boot systemd and run its own Docker engine. They replace --privileged,
+		// which fails on a machine whose root lacks CAP_SYS_RESOURCE.
 		"--cap-add", "ALL", "--cap-drop", "SYS_RESOURCE",
 		"--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined",
 		"--security-opt", "systempaths=unconfined", // the nested engine writes /proc/sys
 		"--device-cgroup-rule", "a *:* rwm", "--cgroupns", "private",
 		"--tmpfs", "/run", "--tmpfs", "/tmp",
-		"--volume", "/var/lib/docker", // overlayfs does not stack on the container's own
+		"--volume", "/var/lib/docker", // overlayfs cannot stack on the container's overlayfs
 		"--stop-signal", "SIGRTMIN+3"}
 	args = append(args, l.labels(labelRole, roleInstance, labelVPC, spec.VpcID, labelInstance, spec.ID)...)
 	_, err = l.docker.Run(ctx, append(args, tag, "/usr/sbin/localcloud-init")...)
@@ -120,7 +119,7 @@ func (l *Local) TerminateInstance(ctx context.Context, id string) (err error) {
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}
-	if err := l.unplug(ctx, id); err != nil {
+	if err := l.detachInterface(ctx, id); err != nil {
 		return err
 	}
 	return l.docker.Remove(ctx, interfaceContainer(id))
@@ -138,7 +137,7 @@ func (l *Local) InstanceState(ctx context.Context, id string) (string, error) {
 }
 
 func (l *Local) findInstance(ctx context.Context, id string) (dockerd.Container, error) {
-	found, err := l.docker.List(ctx, l.own(), labelInstance+"="+id, labelRole+"="+roleInstance)
+	found, err := l.docker.List(ctx, l.homeLabel(), labelInstance+"="+id, labelRole+"="+roleInstance)
 	if err == nil && len(found) == 0 {
 		err = fmt.Errorf("instance %s: %w", id, ErrNotFound)
 	}
@@ -149,11 +148,10 @@ func (l *Local) findInstance(ctx context.Context, id string) (dockerd.Container,
 }
 
 func (l *Local) instances(ctx context.Context, vpcID string) ([]dockerd.Container, error) {
-	return l.docker.List(ctx, l.own(), labelVPC+"="+vpcID, labelRole+"="+roleInstance)
+	return l.docker.List(ctx, l.homeLabel(), labelVPC+"="+vpcID, labelRole+"="+roleInstance)
 }
 
-// healInstance brings an instance back that exists: its interface, the plug in
-// the gateway, the machine.
+// healInstance brings an existing instance back up: its interface, the interface's port in the gateway, the machine.
 func (l *Local) healInstance(ctx context.Context, instance dockerd.Container) error {
 	id, vpcID := instance.Config.Labels[labelInstance], instance.Config.Labels[labelVPC]
 	private, err := l.privateAddress(vpcID, id)
@@ -170,21 +168,21 @@ func (l *Local) healInstance(ctx context.Context, instance dockerd.Container) er
 			return err
 		}
 		if running {
-			// It lives in the namespace that went away.
+			// It still runs in the owner's old network namespace.
 			if _, err := l.docker.Run(ctx, "stop", "--time", restartTimeout, instance.ID); err != nil {
 				return err
 			}
 			running = false
 		}
 	}
-	if err := l.plugIn(ctx, vpcID, id, private); err != nil || running {
+	if err := l.attachInterface(ctx, vpcID, id, private); err != nil || running {
 		return err
 	}
 	_, err = l.docker.Run(ctx, "start", instance.ID)
 	return err
 }
 
-// privateAddress finds an instance in the state last applied to its VPC.
+// privateAddress returns an instance's private address in the state that was last applied to its VPC.
 func (l *Local) privateAddress(vpcID, id string) (netip.Addr, error) {
 	var applied GatewayState
 	err := state.ReadJSON(l.vpcFile(vpcID, GatewayStateFile), &applied)
@@ -196,10 +194,10 @@ func (l *Local) privateAddress(vpcID, id string) (netip.Addr, error) {
 	return netip.Addr{}, errors.Join(fmt.Errorf("network interface of %s in VPC %s: %w", id, vpcID, ErrNotFound), err)
 }
 
-// plugIn connects an instance's network namespace with the VPC's bridge in the gateway's, by a
-// pair of virtual Ethernet devices. It does nothing when they are connected.
-func (l *Local) plugIn(ctx context.Context, vpcID, id string, private netip.Addr) (err error) {
-	defer run.Wrap(&err, "plug in network interface")
+// attachInterface connects an instance's network namespace to the VPC's bridge in the gateway's namespace by a
+// pair of virtual Ethernet devices. It does nothing if they are connected already.
+func (l *Local) attachInterface(ctx context.Context, vpcID, id string, private netip.Addr) (err error) {
+	defer run.Wrap(&err, "attach network interface")
 	owner, err := l.docker.Inspect(ctx, interfaceContainer(id))
 	if err != nil {
 		return err
@@ -221,10 +219,10 @@ func (l *Local) plugIn(ctx context.Context, vpcID, id string, private netip.Addr
 	return l.inGateway(ctx, gateway, "link", "set", "dev", port, "type", "bridge_slave", "isolated", "on")
 }
 
-// unplug takes an instance's port out of the VPC's bridge. It would go with the
-// instance's network namespace, but the kernel takes that away in its own time, and the
-// next instance may get the same private address. It does nothing when there is no port.
-func (l *Local) unplug(ctx context.Context, id string) error {
+// detachInterface deletes an instance's port from the VPC's bridge. The kernel would delete the port together with
+// the instance's network namespace, but asynchronously, and the next instance may get the same private address.
+// detachInterface does nothing if the port does not exist.
+func (l *Local) detachInterface(ctx context.Context, id string) error {
 	owner, err := l.docker.Inspect(ctx, interfaceContainer(id))
 	var gateway dockerd.Container
 	if err == nil {
@@ -236,16 +234,15 @@ func (l *Local) unplug(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	// The ports of a gateway that does not run are gone with its bridge.
+	// A stopped gateway has no bridge, and therefore no ports.
 	if !gateway.State.Running || l.inGateway(ctx, gateway, "link", "show", "dev", portName(id)) != nil {
 		return nil
 	}
 	return l.inGateway(ctx, gateway, "link", "delete", "dev", portName(id))
 }
 
-// portName is what an instance's end in the gateway is called, in at most 15 characters.
-// By the id's end, not by the address, which the next instance may get while the
-// kernel still takes this device away.
+// portName is the name of an instance's port in the gateway, at most 15 characters long. It comes from the end of the
+// instance id, not from the private address, which the next instance may get before the kernel has deleted this port.
 func portName(id string) string { return "eni" + id[max(0, len(id)-12):] }
 
 func (l *Local) inGateway(ctx context.Context, gateway dockerd.Container, args ...string) error {

@@ -8,24 +8,24 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestInstanceTypesHaveTheMemoryThatAWSGivesThem(t *testing.T) {
+func TestInstanceTypeMemoryMatchesAWS(t *testing.T) {
 	for instanceType, gibibytes := range map[string]float64{
 		"t3.nano": 0.5, "t4g.micro": 1, "t3a.small": 2, "t3.medium": 4,
 	} {
-		bytes, err := memory(instanceType)
+		bytes, err := memoryOf(instanceType)
 		require.NoError(t, err)
 		require.Equal(t, int64(gibibytes*(1<<30)), bytes, instanceType)
 	}
 }
 
-func TestAnUnknownInstanceTypeIsAnsweredWithTheKnownOnes(t *testing.T) {
+func TestUnknownInstanceTypeErrorListsKnownTypes(t *testing.T) {
 	for _, unknown := range []string{"m5.large", "t3.huge", "t3", ""} {
-		_, err := memory(unknown)
+		_, err := memoryOf(unknown)
 		require.ErrorContains(t, err, "the families t3, t3a, t4g in the sizes medium, micro, nano, small", unknown)
 	}
 }
 
-func TestAnUnknownAMIIsAnsweredWithTheOneThereIs(t *testing.T) {
+func TestUnknownAMIErrorNamesTheServerAMI(t *testing.T) {
 	local, err := Open(t.TempDir())
 	require.NoError(t, err)
 	_, err = local.Image(t.Context(), "ami-123")
@@ -36,7 +36,7 @@ func TestAnUnknownAMIIsAnsweredWithTheOneThereIs(t *testing.T) {
 	require.Equal(t, RootDevice, image.RootDeviceName)
 }
 
-func TestEveryVPCHasAGatewayAddressOfItsOwn(t *testing.T) {
+func TestEachVPCHasItsOwnGatewayAddress(t *testing.T) {
 	local, err := Open(t.TempDir())
 	require.NoError(t, err)
 	block := netip.MustParsePrefix("10.42.0.0/16")
@@ -49,10 +49,10 @@ func TestEveryVPCHasAGatewayAddressOfItsOwn(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, first, again)
 	_, err = local.ensureVPC(VPC{ID: "vpc-1", CIDRBlock: netip.MustParsePrefix("10.43.0.0/16")})
-	require.ErrorContains(t, err, "it exists with the CIDR block 10.42.0.0/16")
+	require.ErrorContains(t, err, "already exists with the CIDR block 10.42.0.0/16")
 }
 
-func TestVPCOfACallThatWasKilledDoesNotStopTheOthers(t *testing.T) {
+func TestInterruptedVPCCreationDoesNotBlockOthers(t *testing.T) {
 	local, err := Open(t.TempDir())
 	require.NoError(t, err)
 	require.NoError(t, os.MkdirAll(local.vpcDir("vpc-1"), 0o700))
@@ -60,19 +60,19 @@ func TestVPCOfACallThatWasKilledDoesNotStopTheOthers(t *testing.T) {
 	_, err = local.ensureVPC(VPC{ID: "vpc-2", CIDRBlock: block})
 	require.NoError(t, err)
 	_, err = local.ensureVPC(VPC{ID: "vpc-1", CIDRBlock: block})
-	require.NoError(t, err, "the killed call can be repeated")
+	require.NoError(t, err, "the interrupted call can be repeated")
 	vpcs, err := local.vpcs()
 	require.NoError(t, err)
 	require.Len(t, vpcs, 2)
 }
 
-func TestRouterAndResolverAreWhereAWSHasThem(t *testing.T) {
+func TestRouterAndResolverAddressesMatchAWS(t *testing.T) {
 	vpc := VPC{CIDRBlock: netip.MustParsePrefix("10.42.7.9/16")}
 	require.Equal(t, "10.42.0.1", vpc.Router().String())
 	require.Equal(t, "10.42.0.2", vpc.Resolver().String())
 }
 
-func TestS3BeforeTheFirstStartSaysHowToStart(t *testing.T) {
+func TestS3BeforeFirstStartSaysHowToStart(t *testing.T) {
 	local, err := Open(t.TempDir())
 	require.NoError(t, err)
 	_, err = local.S3()

@@ -21,22 +21,21 @@ import (
 )
 
 const (
-	Region        = "us-east-1"             // the region whose endpoints exist in localcloud
-	ServerAMI     = "ami-0deb1a13000000000" // the one AMI that localcloud serves
+	Region        = "us-east-1"             // the only region with endpoints in localcloud
+	ServerAMI     = "ami-0deb1a13000000000" // the only AMI
 	ServerAMIName = "debian-13-amd64-localcloud"
 	RootDevice    = "/dev/xvda" // the root device name of Debian's AMIs
 
 	network = "localcloud"
-	// subnet is "the internet" of localcloud; public addresses come from its
-	// second half and are reached on the link.
-	subnet    = "198.18.0.0/23"
-	automatic = "198.18.0.128/25" // where the engine takes addresses from when none is asked for
+	// subnet is localcloud's "internet". Public addresses come from its second half and are on-link.
+	subnet       = "198.18.0.0/23"
+	dynamicRange = "198.18.0.128/25" // the engine's addresses for containers without a fixed one
 
-	// Every container says by these labels what it is and what it belongs to.
+	// The labels of a container describe its purpose and its owner.
 	labelRole     = dockerd.Label + ".role"
 	labelVPC      = dockerd.Label + ".vpc"
 	labelInstance = dockerd.Label + ".instance"
-	labelSpec     = dockerd.Label + ".spec" // names what a service was started with
+	labelSpec     = dockerd.Label + ".spec" // a hash of the service's settings
 
 	roleGateway   = "gateway"
 	roleInterface = "interface"
@@ -50,7 +49,7 @@ const (
 	roleVictorOps   = "victorops"
 	roleUptimeRobot = "uptimerobot"
 
-	program = "/localcloud" // where localcloud itself is in its own containers
+	program = "/localcloud" // localcloud's executable in its containers
 )
 
 // The addresses of this machine and of the services on localcloud's network.
@@ -64,8 +63,8 @@ func uptimeRobotAddress() netip.Addr { return netip.AddrFrom4([4]byte{198, 18, 0
 func awsAPIAddress() netip.Addr      { return netip.AddrFrom4([4]byte{198, 18, 0, 9}) }
 func firstGateway() netip.Addr       { return netip.AddrFrom4([4]byte{198, 18, 0, 16}) }
 
-// Local is the Cloud on this machine. Opening it is cheap; what it needs to
-// run is started by Start and found again by every process that opens it.
+// Local is the Cloud on this machine. Open is cheap: the Start methods start the engine and the services, and
+// every process that opens the same home finds them.
 type Local struct {
 	home    state.Home
 	runner  run.Runner
@@ -78,7 +77,7 @@ var _ Cloud = (*Local)(nil)
 
 func Open(dir string) (*Local, error) {
 	if !filepath.IsAbs(dir) {
-		return nil, fmt.Errorf("open local cloud: %s: write an absolute path", dir)
+		return nil, fmt.Errorf("open local cloud: %s is not an absolute path", dir)
 	}
 	runner, h := run.Exec{Grace: 30 * time.Second}, state.Home(dir)
 	own := dockerd.New(h, runner)
@@ -88,12 +87,12 @@ func Open(dir string) (*Local, error) {
 
 func (l *Local) Image(_ context.Context, ami string) (Image, error) {
 	if ami != ServerAMI {
-		return Image{}, fmt.Errorf("AMI %s: %w: localcloud has %s (%s)", ami, ErrNotFound, ServerAMI, ServerAMIName)
+		return Image{}, fmt.Errorf("AMI %s: %w: the only AMI is %s (%s)", ami, ErrNotFound, ServerAMI, ServerAMIName)
 	}
 	return Image{Architecture: architecture(), RootDeviceName: RootDevice}, nil
 }
 
-// architecture is this machine's, in the words of EC2.
+// architecture returns this machine's architecture as EC2 names it.
 func architecture() string {
 	if runtime.GOARCH == "arm64" {
 		return "arm64"
@@ -101,7 +100,7 @@ func architecture() string {
 	return "x86_64"
 }
 
-// Recipes are the root file systems that Start needs in the cache.
+// Recipes returns the recipes of the root file systems that the local cloud needs in the cache.
 func Recipes() ([]image.Recipe, error) {
 	server, err := image.Server()
 	if err != nil {
@@ -110,29 +109,28 @@ func Recipes() ([]image.Recipe, error) {
 	return []image.Recipe{server, image.Gateway(), image.Minbase()}, nil
 }
 
-// StartNetwork finds or starts the engine and makes localcloud's network.
+// StartNetwork finds or starts the engine and creates localcloud's network.
 func (l *Local) StartNetwork(ctx context.Context) error {
 	docker, own, err := l.engine.Ensure(ctx)
 	if err != nil {
 		return err
 	}
-	// Before the network: the blackhole is the less specific route.
+	// Before the network: the blackhole route covers a larger range, which the network then overrides.
 	if err := hostnet.New(l.home, l.runner).Prepare(ctx, own); err != nil {
-		return fmt.Errorf("prepare this machine's network: %w", err)
+		return fmt.Errorf("prepare the host network: %w", err)
 	}
 	found, err := docker.Run(ctx, "network", "ls", "--quiet", "--filter", "name=^"+network+"$",
-		"--filter", "label="+l.own())
+		"--filter", "label="+l.homeLabel())
 	if err != nil || found != "" {
 		return err
 	}
-	_, err = docker.Run(ctx, "network", "create", "--label", l.own(),
-		"--subnet", subnet, "--ip-range", automatic, "--gateway", hostAddress().String(),
+	_, err = docker.Run(ctx, "network", "create", "--label", l.homeLabel(),
+		"--subnet", subnet, "--ip-range", dynamicRange, "--gateway", hostAddress().String(),
 		"--opt", "com.docker.network.bridge.name="+hostnet.Bridge, network)
 	return err
 }
 
-// LoadImages gives the engine the images that the containers run from,
-// building what the cache does not have.
+// LoadImages imports the containers' images into the engine, and builds those that are missing from the cache.
 func (l *Local) LoadImages(ctx context.Context) error {
 	if _, err := l.gatewayImage(ctx); err != nil {
 		return err
@@ -165,8 +163,8 @@ func (l *Local) authority() (*pki.Authority, error) {
 	return pki.Open(l.home.TLS(), []string{"amazonaws.com", "docker.io", "docker.com", ZoneName, VictorOpsName}, allowed)
 }
 
-// Heal starts again what is missing of the VPCs and instances that exist: after
-// a restart of the engine or of the machine nothing is plugged in any more.
+// Heal restarts the existing VPCs and instances, and attaches their network interfaces again: a restart of the
+// engine or of the machine detaches them.
 func (l *Local) Heal(ctx context.Context) error {
 	vpcs, err := l.vpcs()
 	if err != nil {
@@ -189,12 +187,12 @@ func (l *Local) Heal(ctx context.Context) error {
 	return nil
 }
 
-// Down removes everything from the machine but the cache and the tools.
+// Down removes everything from the machine except the cache and the tools.
 func (l *Local) Down(ctx context.Context) error {
 	find := l.engine.Find
 	if l.engine.Exists() {
-		// It may have been killed, or the machine restarted: its containers are
-		// best removed by itself.
+		// localcloud's engine may have been killed, or the machine restarted: start it again, because its
+		// containers are best removed by the engine itself.
 		find = l.engine.Ensure
 	}
 	docker, own, err := find(ctx)
@@ -221,7 +219,7 @@ func (l *Local) Down(ctx context.Context) error {
 }
 
 func (l *Local) removeAll(ctx context.Context, docker dockerd.Docker, own bool) error {
-	containers, err := docker.Run(ctx, "ps", "--all", "--quiet", "--filter", "label="+l.own())
+	containers, err := docker.Run(ctx, "ps", "--all", "--quiet", "--filter", "label="+l.homeLabel())
 	if err == nil {
 		err = docker.Remove(ctx, strings.Fields(containers)...)
 	}
@@ -234,12 +232,12 @@ func (l *Local) removeAll(ctx context.Context, docker dockerd.Docker, own bool) 
 		{"{{.Repository}}:{{.Tag}}", []string{"image", "rm", "--force"}},
 	}
 	if own {
-		kinds = kinds[:2] // its images go with the engine
+		kinds = kinds[:2] // the images are deleted with the engine
 	}
 	for _, kind := range kinds {
 		var output string
 		if err == nil {
-			output, err = docker.Run(ctx, kind.remove[0], "ls", "--filter", "label="+l.own(), "--format", kind.format)
+			output, err = docker.Run(ctx, kind.remove[0], "ls", "--filter", "label="+l.homeLabel(), "--format", kind.format)
 		}
 		if found := strings.Fields(output); len(found) > 0 && err == nil {
 			_, err = docker.Run(ctx, append(kind.remove, found...)...)
@@ -248,11 +246,11 @@ func (l *Local) removeAll(ctx context.Context, docker dockerd.Docker, own bool) 
 	return err
 }
 
-// own is the label of everything of this home.
-func (l *Local) own() string { return dockerd.Label + "=" + l.home.String() }
+// homeLabel is the label of all containers, volumes, networks and images of this home.
+func (l *Local) homeLabel() string { return dockerd.Label + "=" + l.home.String() }
 
 func (l *Local) labels(pairs ...string) []string {
-	args := []string{"--label", l.own()}
+	args := []string{"--label", l.homeLabel()}
 	for i := 0; i < len(pairs); i += 2 {
 		args = append(args, "--label", pairs[i]+"="+pairs[i+1])
 	}

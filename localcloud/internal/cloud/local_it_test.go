@@ -30,7 +30,7 @@ const (
 	port   = "12222"
 )
 
-// world is one VPC with up to two instances, as the aws plugin would make it.
+// world is one VPC with up to two instances, as the aws plugin would create it.
 type world struct {
 	t      *testing.T
 	ctx    context.Context
@@ -39,9 +39,8 @@ type world struct {
 	user   []byte
 }
 
-// TestInstancesOnThisMachine boots real instances. It needs root, Docker's
-// engine, mmdebstrap and a few minutes, and so runs on request only:
-// LOCALCLOUD_IT=1, with LOCALCLOUD_HOME naming the home to use.
+// TestInstancesOnThisMachine boots real instances. It needs root, Docker Engine, mmdebstrap and a few minutes, so it
+// only runs with LOCALCLOUD_IT=1 and with LOCALCLOUD_HOME set to the home to use.
 func TestInstancesOnThisMachine(t *testing.T) {
 	if os.Getenv("LOCALCLOUD_IT") == "" {
 		t.Skip("boots real instances: set LOCALCLOUD_IT=1 and LOCALCLOUD_HOME to run it")
@@ -50,7 +49,7 @@ func TestInstancesOnThisMachine(t *testing.T) {
 	require.NotEmpty(t, dir, "LOCALCLOUD_HOME")
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
-	w := start(t, ctx, dir)
+	w := startWorld(t, ctx, dir)
 
 	vip, spare := netip.MustParseAddr("198.18.1.10"), netip.MustParseAddr("198.18.1.11")
 	a := w.eni(first, "10.20.1.10", vip)
@@ -58,10 +57,10 @@ func TestInstancesOnThisMachine(t *testing.T) {
 	w.run(a)
 	began := time.Now()
 
-	t.Run("cloud-init reads its user data and ends without a warning", func(t *testing.T) {
+	t.Run("cloud-init applies the user data without warnings", func(t *testing.T) {
 		w.await(vip)
 		require.Contains(t, w.must(t, vip, "cloud-init status --wait"), "status: done")
-		t.Logf("booted and done %.1f s after RunInstance", time.Since(began).Seconds())
+		t.Logf("boot finished %.1f s after RunInstance", time.Since(began).Seconds())
 		require.Equal(t, "hello", w.must(t, vip, "cat /etc/greeting"))
 		require.Equal(t, "running", w.must(t, vip, "systemctl is-system-running --wait"))
 	})
@@ -71,28 +70,28 @@ func TestInstancesOnThisMachine(t *testing.T) {
 		w.must(t, vip, "sudo systemd-run --unit=listen python3 -m http.server 8080")
 		w.must(t, vip, "until curl -sf -o /dev/null http://127.0.0.1:8080/; do :; done")
 		require.False(t, reachable(netip.AddrPortFrom(vip, 8080)), "port 8080 has no rule")
-		a.Ingress = append(a.Ingress, cloud.Rule{Protocol: "tcp", FromPort: 8080, ToPort: 8080, CIDRs: world0()})
+		a.Ingress = append(a.Ingress, cloud.Rule{Protocol: "tcp", FromPort: 8080, ToPort: 8080, CIDRs: anywhere()})
 		w.apply(a)
 		require.True(t, reachable(netip.AddrPortFrom(vip, 8080)), "port 8080 has a rule now")
 		route, err := exec.CommandContext(ctx, "ip", "route", "get", "10.20.1.10").CombinedOutput()
 		require.NoError(t, err)
-		require.NotContains(t, string(route), "dev localcloud", "this machine has no way to a private address")
+		require.NotContains(t, string(route), "dev localcloud", "this machine has no route to private addresses")
 	})
 
-	t.Run("the metadata service wants a token", func(t *testing.T) {
+	t.Run("the metadata service requires a token", func(t *testing.T) {
 		require.Equal(t, "401",
 			w.must(t, vip, "curl -s -o /dev/null -w '%{http_code}' http://169.254.169.254/latest/meta-data/"))
 		require.Equal(t, first, w.must(t, vip, `T=$(curl -sX PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token); curl -s -H "X-aws-ec2-metadata-token: $T" http://169.254.169.254/latest/meta-data/instance-id`))
 	})
 
-	t.Run("S3 answers by its AWS names with a certificate that validates", func(t *testing.T) {
+	t.Run("S3 responds at its AWS names with a valid certificate", func(t *testing.T) {
 		require.Contains(t, w.must(t, vip, "curl -sS https://s3.us-east-1.amazonaws.com/some-bucket/key"),
 			"<BucketName>some-bucket<")
 		require.Contains(t, w.must(t, vip, "curl -sS https://some-bucket.s3.us-east-1.amazonaws.com/key"),
 			"<BucketName>some-bucket<")
 	})
 
-	t.Run("names of the zone resolve on the instance and on this machine", func(t *testing.T) {
+	t.Run("zone names resolve on the instance and on this machine", func(t *testing.T) {
 		const name = "site." + cloud.ZoneName
 		lookup := "getent ahostsv4 " + name + " | head -n 1 | cut -d ' ' -f 1"
 		for _, address := range []netip.Addr{vip, spare} {
@@ -109,7 +108,7 @@ func TestInstancesOnThisMachine(t *testing.T) {
 			w.must(t, vip, "getent ahostsv4 "+cloud.VictorOpsName+" | head -n 1 | cut -d ' ' -f 1"))
 	})
 
-	t.Run("the ACME server answers by its name with a certificate that validates", func(t *testing.T) {
+	t.Run("the ACME server responds at its name with a valid certificate", func(t *testing.T) {
 		require.Contains(t, w.must(t, vip, "curl -sS https://acme.localcloud.test/dir"), "newOrder")
 		bundle := state.Home(dir).AuthorityFile()
 		here, err := exec.CommandContext(ctx, "curl", "-sS", "--noproxy", "*", "--cacert", bundle,
@@ -127,13 +126,13 @@ func TestInstancesOnThisMachine(t *testing.T) {
 		require.True(t, reachable(netip.AddrPortFrom(vip, 80)))
 	})
 
-	t.Run("docker runs Traefik's image as upstream's", func(t *testing.T) {
+	t.Run("docker runs the Traefik image like upstream's", func(t *testing.T) {
 		require.Contains(t, w.must(t, vip, "sudo docker run --rm traefik:v3.7.13 version"), "3.7.13")
 		require.Contains(t, w.must(t, vip,
 			"sudo docker run --rm --read-only --user 1000 --cap-drop ALL traefik:v3.7.13 --help"), "--entrypoints")
 	})
 
-	t.Run("no container reaches the metadata service", func(t *testing.T) {
+	t.Run("containers cannot reach the metadata service", func(t *testing.T) {
 		out, err := w.ssh(vip,
 			"sudo docker exec web curl -s -m 5 -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' "+
 				"http://169.254.169.254/latest/api/token")
@@ -141,9 +140,9 @@ func TestInstancesOnThisMachine(t *testing.T) {
 		require.Empty(t, out)
 	})
 
-	t.Run("a reboot comes back with the same disk", func(t *testing.T) {
+	t.Run("a rebooted instance keeps its disk", func(t *testing.T) {
 		before := w.must(t, vip, "cat /proc/sys/kernel/random/boot_id; systemctl show -p UserspaceTimestampMonotonic")
-		_, _ = w.ssh(vip, "sudo reboot") // the connection ends with the machine
+		_, _ = w.ssh(vip, "sudo reboot") // the reboot cuts the connection
 		require.Eventually(t, func() bool {
 			now, err := w.ssh(vip, "cat /proc/sys/kernel/random/boot_id; systemctl show -p UserspaceTimestampMonotonic")
 			return err == nil && now != before
@@ -153,7 +152,7 @@ func TestInstancesOnThisMachine(t *testing.T) {
 	})
 
 	b := w.eni(second, "10.20.1.11", spare)
-	t.Run("an Elastic IP moves to another instance at once", func(t *testing.T) {
+	t.Run("an Elastic IP moves to another instance immediately", func(t *testing.T) {
 		w.apply(a, b)
 		w.run(b)
 		w.await(spare)
@@ -161,7 +160,7 @@ func TestInstancesOnThisMachine(t *testing.T) {
 		w.must(t, vip, "until curl -sf -o /dev/null http://127.0.0.1:9999/; do :; done")
 		w.must(t, spare, "timeout 3 bash -c '</dev/tcp/10.20.1.10/12222'")
 		_, err := w.ssh(spare, "timeout 3 bash -c '</dev/tcp/10.20.1.10/9999'")
-		require.Error(t, err, "port 9999 has no rule for other instances either")
+		require.Error(t, err, "port 9999 is also closed to other instances")
 		require.NotEqual(t, w.must(t, vip, "hostname"), w.must(t, spare, "hostname"))
 
 		established, err := w.dial(vip)
@@ -172,7 +171,7 @@ func TestInstancesOnThisMachine(t *testing.T) {
 		a.PublicIP, b.PublicIP, b.Elastic = netip.Addr{}, vip, true
 		w.apply(a, b)
 		require.Equal(t, "ip-10-20-1-11", w.must(t, vip, "hostname"))
-		require.False(t, reachable(netip.AddrPortFrom(spare, 12222)), "the spare address is gone")
+		require.False(t, reachable(netip.AddrPortFrom(spare, 12222)), "the spare address is released")
 		require.Error(t, keepAlive(t, established))
 	})
 
@@ -186,11 +185,13 @@ func TestInstancesOnThisMachine(t *testing.T) {
 		if i%2 == 1 {
 			from, to = to, from
 		}
-		t.Run(fmt.Sprintf("an Elastic IP moves as is set: %+v", text), func(t *testing.T) { w.moves(t, vip, from, to, text) })
+		t.Run(fmt.Sprintf("an Elastic IP moves as configured: %+v", text), func(t *testing.T) {
+			w.requireMove(t, vip, from, to, text)
+		})
 	}
 
-	t.Run("an instance that is switched off from within stays off", func(t *testing.T) {
-		// The connection may or may not live to see the command's end.
+	t.Run("an instance that powers itself off stays off", func(t *testing.T) {
+		// The connection can be cut before the command returns.
 		_, _ = w.ssh(vip, "sudo systemctl poweroff")
 		require.Eventually(t, func() bool {
 			state, err := w.local.InstanceState(ctx, second)
@@ -199,7 +200,7 @@ func TestInstancesOnThisMachine(t *testing.T) {
 		}, time.Minute, 200*time.Millisecond)
 	})
 
-	t.Run("a terminated instance is gone", func(t *testing.T) {
+	t.Run("a terminated instance no longer exists", func(t *testing.T) {
 		require.NoError(t, w.local.TerminateInstance(ctx, first))
 		_, err := w.local.InstanceState(ctx, first)
 		require.ErrorIs(t, err, cloud.ErrNotFound)
@@ -209,7 +210,7 @@ func TestInstancesOnThisMachine(t *testing.T) {
 	})
 }
 
-func start(t *testing.T, ctx context.Context, dir string) *world {
+func startWorld(t *testing.T, ctx context.Context, dir string) *world {
 	t.Helper()
 	require.NoError(t, state.Home(dir).Make())
 	local, err := cloud.Open(dir)
@@ -258,9 +259,9 @@ package_upgrade: true
 	return w
 }
 
-// moves associates the Elastic IP with the other instance, and requires that fresh and old connections arrive as the
-// settings of the move say.
-func (w *world) moves(t *testing.T, vip netip.Addr, from, to *cloud.NetworkInterface, text cloud.MoveText) {
+// requireMove associates the Elastic IP with the other instance and requires new and established connections to behave
+// as the settings of the move specify.
+func (w *world) requireMove(t *testing.T, vip netip.Addr, from, to *cloud.NetworkInterface, text cloud.MoveText) {
 	t.Helper()
 	move, err := w.local.SetMove(text)
 	require.NoError(t, err)
@@ -273,13 +274,13 @@ func (w *world) moves(t *testing.T, vip netip.Addr, from, to *cloud.NetworkInter
 	applied := time.Now()
 	before, after := cloud.PrivateHostname(from.PrivateIP), cloud.PrivateHostname(to.PrivateIP)
 	for {
-		asked := time.Since(applied)
+		elapsed := time.Since(applied)
 		answer, err := w.ssh(vip, "hostname")
 		if err == nil && answer == after {
-			require.GreaterOrEqual(t, time.Since(began), move.Window, "the new instance answers too early")
+			require.GreaterOrEqual(t, time.Since(began), move.Window, "the new instance responds too early")
 			break
 		}
-		require.Less(t, asked, move.Window, "the new instance does not answer: %q, %v", answer, err)
+		require.Less(t, elapsed, move.Window, "the new instance does not respond: %q, %v", answer, err)
 		if move.Arrive == cloud.AtNothing {
 			require.Error(t, err)
 		} else {
@@ -300,7 +301,7 @@ func (w *world) moves(t *testing.T, vip netip.Addr, from, to *cloud.NetworkInter
 	}
 }
 
-// keepAlive sends a request that the other side answers as long as the connection lives.
+// keepAlive sends a request that the server answers while the connection is open.
 func keepAlive(t *testing.T, connection *ssh.Client) error {
 	t.Helper()
 	answered := make(chan error, 1)
@@ -309,21 +310,21 @@ func keepAlive(t *testing.T, connection *ssh.Client) error {
 	case err := <-answered:
 		return err
 	case <-time.After(10 * time.Second):
-		t.Error("the old connection still waits for an answer")
+		t.Error("the old connection is still waiting for a response")
 		return nil
 	}
 }
 
-func world0() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")} }
+func anywhere() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")} }
 
 func (w *world) eni(id, private string, public netip.Addr) cloud.NetworkInterface {
 	return cloud.NetworkInterface{
 		InstanceID: id, PrivateIP: netip.MustParseAddr(private), PublicIP: public,
 		Ingress: []cloud.Rule{
-			{Protocol: "tcp", FromPort: 80, ToPort: 80, CIDRs: world0()},
-			{Protocol: "tcp", FromPort: 12222, ToPort: 12222, CIDRs: world0()},
+			{Protocol: "tcp", FromPort: 80, ToPort: 80, CIDRs: anywhere()},
+			{Protocol: "tcp", FromPort: 12222, ToPort: 12222, CIDRs: anywhere()},
 		},
-		Egress: []cloud.Rule{{Protocol: "-1", CIDRs: world0()}},
+		Egress: []cloud.Rule{{Protocol: "-1", CIDRs: anywhere()}},
 		Metadata: cloud.Metadata{
 			AMI: cloud.ServerAMI, InstanceType: "t3.micro", AvailabilityZone: "us-east-1a", Region: "us-east-1",
 			AccountID: "000000000000", VpcID: vpcID, SubnetID: "subnet-0123456789abcdef0",
@@ -356,7 +357,7 @@ func (w *world) await(address netip.Addr) {
 func (w *world) dial(address netip.Addr) (*ssh.Client, error) {
 	return ssh.Dial("tcp", net.JoinHostPort(address.String(), port), &ssh.ClientConfig{
 		User: "admin", Auth: []ssh.AuthMethod{ssh.PublicKeys(w.signer)}, Timeout: 3 * time.Second,
-		HostKeyCallback: ssh.InsecureIgnoreHostKey(), // the host key is not what is tested here
+		HostKeyCallback: ssh.InsecureIgnoreHostKey(), // host keys are not tested here
 	})
 }
 

@@ -10,41 +10,40 @@ import (
 	"immutable-infra/localcloud/internal/state"
 )
 
-// Move is how an Elastic IP moves from one instance to another. AWS publishes no exact figures: the README says what
-// the default rests on.
+// Move holds the settings for how an Elastic IP moves from one instance to another. AWS publishes no exact
+// figures: the README cites the sources of the defaults.
 type Move struct {
-	// Window is for how long, after the association, fresh packets to the address do not reach the new instance.
+	// Window is how long after the association new packets to the address do not reach the new instance.
 	Window time.Duration
-	Arrive Arrival // where they arrive in the window
-	// Connections is for how long the connections that the address has at the association live on at the old instance:
-	// 0 cuts them at once, UntilEnd never.
+	Arrive Arrival // where new packets arrive during the window
+	// Connections is how long connections that exist at the time of the association continue at the old instance:
+	// 0 cuts them immediately, UntilEnd never cuts them.
 	Connections time.Duration
 }
 
-// Arrival is where packets arrive in the window of a move.
+// Arrival is where new packets arrive during the window of a move.
 type Arrival string
 
 const (
-	// AtOld is the instance that held the address before, as long as it runs. AtNothing is nowhere.
+	// AtOld is the previous instance, as long as it runs. AtNothing drops the packets.
 	AtOld     Arrival = "old"
 	AtNothing Arrival = "nothing"
 )
 
-// UntilEnd is a lifetime of connections that ends with the instance.
+// UntilEnd lets connections live until the old instance ends.
 const UntilEnd time.Duration = -1
 
 const (
-	// none and end are the words for a lifetime of 0 and for UntilEnd.
-	none, end = "none", "end"
-	maxMove   = time.Hour // the longest duration of a setting
+	none, end   = "none", "end" // the words for a connection lifetime of 0 and for UntilEnd
+	maxDuration = time.Hour     // the maximum of both settings
 )
 
-// DefaultMove is the least kind move that the published sources support.
+// DefaultMove returns the most disruptive move that the published sources support.
 func DefaultMove() Move {
 	return Move{Window: 6 * time.Second, Arrive: AtNothing, Connections: time.Minute}
 }
 
-// MoveText is a Move in the words of the command line and of the file. An empty word keeps what is set.
+// MoveText is a Move as text, for the command line and the settings file. An empty field keeps the current setting.
 type MoveText struct {
 	Window      string `json:"window"`
 	Arrive      string `json:"arrive"`
@@ -62,26 +61,26 @@ func (m Move) Text() MoveText {
 	return text
 }
 
-// With returns the move with the settings that the text has. The error names every invalid one.
+// With returns the move with the non-empty settings of text applied. The error names every invalid setting.
 func (m Move) With(text MoveText) (Move, error) {
-	var problems []error
-	length := func(name, word, others string) time.Duration {
+	var errs []error
+	parseDuration := func(name, word, others string) time.Duration {
 		given, err := time.ParseDuration(word)
-		if err != nil || given < 0 || given > maxMove {
-			problems = append(problems,
-				fmt.Errorf("%s %q: write a duration such as 6s, at most %s%s", name, word, maxMove, others))
+		if err != nil || given < 0 || given > maxDuration {
+			errs = append(errs,
+				fmt.Errorf("%s %q: write a duration such as 6s, at most %s%s", name, word, maxDuration, others))
 		}
 		return given
 	}
 	if text.Window != "" {
-		m.Window = length("window", text.Window, "")
+		m.Window = parseDuration("window", text.Window, "")
 	}
 	switch text.Arrive {
 	case "":
 	case string(AtOld), string(AtNothing):
 		m.Arrive = Arrival(text.Arrive)
 	default:
-		problems = append(problems, fmt.Errorf("arrive %q: write %s or %s", text.Arrive, AtOld, AtNothing))
+		errs = append(errs, fmt.Errorf("arrive %q: write %s or %s", text.Arrive, AtOld, AtNothing))
 	}
 	switch text.Connections {
 	case "":
@@ -90,9 +89,9 @@ func (m Move) With(text MoveText) (Move, error) {
 	case end:
 		m.Connections = UntilEnd
 	default:
-		m.Connections = length("connections", text.Connections, ", or "+none+" or "+end)
+		m.Connections = parseDuration("connections", text.Connections, ", or "+none+" or "+end)
 	}
-	return m, errors.Join(problems...)
+	return m, errors.Join(errs...)
 }
 
 // Move returns the settings that the next association uses.
@@ -103,12 +102,12 @@ func (l *Local) Move() (Move, error) {
 		move, err = move.With(text)
 	}
 	if err != nil {
-		return Move{}, fmt.Errorf("settings of the move in %s: %w", l.moveFile(), err)
+		return Move{}, fmt.Errorf("move settings in %s: %w", l.moveFile(), err)
 	}
 	return move, nil
 }
 
-// SetMove changes the settings that the text has, for the associations to come.
+// SetMove saves the non-empty settings of text for future associations, and returns all settings.
 func (l *Local) SetMove(text MoveText) (Move, error) {
 	unlock, err := l.lock()
 	if err != nil {

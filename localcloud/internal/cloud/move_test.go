@@ -10,7 +10,7 @@ import (
 	"immutable-infra/localcloud/internal/state"
 )
 
-func TestTextOfAMoveIsReadBack(t *testing.T) {
+func TestMoveTextRoundTrips(t *testing.T) {
 	for _, move := range []Move{
 		DefaultMove(),
 		{Arrive: AtOld},
@@ -25,7 +25,7 @@ func TestTextOfAMoveIsReadBack(t *testing.T) {
 	require.Equal(t, "none", Move{}.Text().Connections)
 }
 
-func TestBadSettingsOfAMoveAreRefusedByName(t *testing.T) {
+func TestInvalidMoveSettingsAreNamedInError(t *testing.T) {
 	_, err := DefaultMove().With(MoveText{Window: "6", Arrive: "both", Connections: "-1s"})
 	require.EqualError(t, err, `window "6": write a duration such as 6s, at most 1h0m0s
 arrive "both": write old or nothing
@@ -36,7 +36,7 @@ connections "-1s": write a duration such as 6s, at most 1h0m0s, or none or end`)
 	}
 }
 
-func TestSettingsOfAMoveHoldUntilTheyAreChanged(t *testing.T) {
+func TestMoveSettingsPersistUntilChanged(t *testing.T) {
 	home := t.TempDir()
 	require.NoError(t, state.Home(home).Make())
 	local, err := Open(home)
@@ -52,7 +52,7 @@ func TestSettingsOfAMoveHoldUntilTheyAreChanged(t *testing.T) {
 	require.ErrorContains(t, err, `connections "for ever"`)
 	move, err = local.Move()
 	require.NoError(t, err)
-	require.Equal(t, changed, move, "a refused change changes nothing")
+	require.Equal(t, changed, move, "a rejected change leaves the settings unchanged")
 
 	require.NoError(t, os.WriteFile(local.moveFile(), []byte(`{"arrive": "somewhere"}`), 0o600))
 	_, err = local.Move()

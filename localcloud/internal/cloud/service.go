@@ -27,32 +27,31 @@ const (
 type service struct {
 	role    string
 	address netip.Addr
-	// port is a TCP port on which it accepts connections when it is ready. Default: that of HTTPS.
+	// port is the TCP port that accepts connections once the service is ready. Default: 443.
 	port uint16
-	// hosts are the names in its certificate: see Certificate. Without any it has none.
+	// hosts are the names in the service's certificate (see Certificate). Without hosts, it gets no certificate.
 	hosts       []string
 	mounts      []string
 	environment []string
 	command     []string
-	config      string // what else it depends on: a change of it restarts the service
+	config      string // other content that the service depends on: a change restarts it
 }
 
-// spec tells two descriptions of a service apart.
+// spec returns a hash of the service's settings.
 func (s service) spec() string {
 	sum := sha256.Sum256(fmt.Appendf(nil,
 		"%v %d %q %q %q %q", s.address, s.port, s.mounts, s.environment, s.command, s.config))
 	return hex.EncodeToString(sum[:8])
 }
 
-// startOwn starts a service that is localcloud itself, under the verb of its role.
-func (l *Local) startOwn(ctx context.Context, s service) error {
+// startBuiltin starts a service that localcloud implements, by the verb that is named like its role.
+func (l *Local) startBuiltin(ctx context.Context, s service) error {
 	s.mounts = append(s.mounts, l.home.Executable()+":"+program+":ro")
 	s.command = []string{program, s.role}
 	return l.startService(ctx, s)
 }
 
-// startService starts a service, or restarts it when it does not run as described, and waits until
-// it accepts connections.
+// startService starts a service, or restarts it if its settings changed, and waits until it accepts connections.
 func (l *Local) startService(ctx context.Context, s service) error {
 	if s.port == 0 {
 		s.port = httpsPort
@@ -60,7 +59,7 @@ func (l *Local) startService(ctx context.Context, s service) error {
 	if err := l.certify(&s); err != nil {
 		return err
 	}
-	// Secrets go by a file, not by the command line.
+	// Pass secrets in a file, not on the command line.
 	environment := filepath.Join(l.home.Cloud(), s.role+".env")
 	if err := state.WriteFile(environment, []byte(strings.Join(append(s.environment, ""), "\n")), 0o600); err != nil {
 		return err
@@ -71,7 +70,8 @@ func (l *Local) startService(ctx context.Context, s service) error {
 		options = append(options, "--volume", mount)
 	}
 	name := network + "-" + s.role
-	if _, err := l.keep(ctx, name, s.spec(), append(options, l.labels(labelRole, s.role)...), s.command...); err != nil {
+	options = append(options, l.labels(labelRole, s.role)...)
+	if _, err := l.ensureContainer(ctx, name, s.spec(), options, s.command...); err != nil {
 		return err
 	}
 	var dialer net.Dialer
@@ -84,9 +84,11 @@ func (l *Local) startService(ctx context.Context, s service) error {
 	})
 }
 
-// keep starts a container of the gateway's image under a name, unless one runs there with the
-// same spec. It reports whether it started one.
-func (l *Local) keep(ctx context.Context, name, spec string, options []string, command ...string) (bool, error) {
+// ensureContainer starts a container of the gateway image under the given name, unless a container with that name
+// and spec is running. It reports whether it started the container.
+func (l *Local) ensureContainer(
+	ctx context.Context, name, spec string, options []string, command ...string,
+) (started bool, err error) {
 	current, err := l.docker.Inspect(ctx, name)
 	if err != nil && !errors.Is(err, dockerd.ErrNoContainer) {
 		return false, err
@@ -106,14 +108,14 @@ func (l *Local) keep(ctx context.Context, name, spec string, options []string, c
 	return true, err
 }
 
-// await waits until a container answers. Its error has the container's last words.
-func (l *Local) await(ctx context.Context, name string, answers func(context.Context) error) error {
-	err := run.Await(ctx, startTimeout, pollInterval, answers)
+// await polls a container until probe succeeds. The error includes the end of the container's log.
+func (l *Local) await(ctx context.Context, name string, probe func(context.Context) error) error {
+	err := run.Await(ctx, startTimeout, pollInterval, probe)
 	if err == nil {
 		return nil
 	}
 	logs, logsErr := l.docker.Run(context.WithoutCancel(ctx), "logs", "--tail", "10", name)
-	return errors.Join(fmt.Errorf("%s does not answer: %w\n%s", name, err, logs), logsErr)
+	return errors.Join(fmt.Errorf("%s does not respond: %w\n%s", name, err, logs), logsErr)
 }
 
 func (l *Local) certify(s *service) error {
@@ -129,8 +131,8 @@ func (l *Local) certify(s *service) error {
 		return err
 	}
 	if err := authority.Verify(certificate, s.hosts[0]); err != nil {
-		return fmt.Errorf("the local cloud was started by an older localcloud, and its certificate authority may not "+
-			"certify %s; run `make down`, then `make up`: %w", s.hosts[0], err)
+		return fmt.Errorf("an older localcloud created the certificate authority, which cannot certify %s; "+
+			"run `make down`, then `make up`: %w", s.hosts[0], err)
 	}
 	s.mounts = append(s.mounts, certificate+":"+Certificate(s.role)+":ro", key+":"+CertificateKey(s.role)+":ro")
 	return nil

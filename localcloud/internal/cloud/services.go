@@ -18,33 +18,33 @@ import (
 	"immutable-infra/localcloud/offline/registry"
 )
 
-// The services of localcloud find these files and variables in their containers, and take no other settings.
+// The files and environment variables in the services' containers. The services have no other settings.
 const (
 	DataDir      = "/data"           // a service's own directory
-	BaseLayer    = "/minbase.tar.gz" // a layer of the registry's images
-	TraefikLayer = "/traefik.tar.gz" // the other one
+	BaseLayer    = "/minbase.tar.gz" // the base layer of the registry's images
+	TraefikLayer = "/traefik.tar.gz" // the layer that adds Traefik
 
 	RootKeyVariable              = "ROOT_ACCESS_KEY"       // the id of the administrator's access key
-	RootSecretVariable           = "ROOT_SECRET_KEY"       // its secret
-	VictorOpsKeyVariable         = "VICTOROPS_KEY"         // the key of the double's account
-	UptimeRobotKeyVariable       = "UPTIMEROBOT_KEY"       // the same
+	RootSecretVariable           = "ROOT_SECRET_KEY"       // the secret of that access key
+	VictorOpsKeyVariable         = "VICTOROPS_KEY"         // the API key of the VictorOps double
+	UptimeRobotKeyVariable       = "UPTIMEROBOT_KEY"       // the API key of the UptimeRobot double
 	UptimeRobotHeartbeatVariable = "UPTIMEROBOT_HEARTBEAT" // the token of the account's heartbeat monitor
 
-	// VictorOpsKey and UptimeRobotKey open nothing but the doubles, and are no secrets.
+	// VictorOpsKey and UptimeRobotKey are not secret: only the doubles accept them.
 	VictorOpsKey   = "b0d7a4c2-5e0f-4c57-9c63-10ca1c10bd00"
 	UptimeRobotKey = "u1000001-10ca1c10bd00000000000001"
-	// UptimeRobotHeartbeat is in the heartbeat monitor's URL, which Pulumi.local.yaml has.
+	// UptimeRobotHeartbeat is part of the heartbeat monitor's URL in Pulumi.local.yaml.
 	UptimeRobotHeartbeat = "m800000001-10ca1c10bd00000000000001"
 )
 
-// Certificate and CertificateKey are the files in a service's container by which it speaks TLS, PEM.
+// Certificate and CertificateKey return the paths of the PEM files for TLS in a service's container.
 func Certificate(role string) string    { return "/tls/" + role + ".pem" }
 func CertificateKey(role string) string { return "/tls/" + role + ".key" }
 
-// NameServer is where the zone's name server answers.
+// NameServer returns the address and port of the zone's name server.
 func NameServer() netip.AddrPort { return netip.AddrPortFrom(DNSAddress(), dnsPort) }
 
-// AWSAPIEndpoint is where KMS and STS are reached from this machine.
+// AWSAPIEndpoint returns the URL of the KMS, STS and EC2 double, as used from this machine.
 func AWSAPIEndpoint() string { return "https://" + awsAPIAddress().String() }
 
 type rootAccount struct{ AccessKeyID, SecretAccessKey string }
@@ -65,7 +65,7 @@ func (l *Local) ensureRootAccount() (rootAccount, error) {
 	return root, err
 }
 
-// S3 says how the S3 server is reached, running or not.
+// S3 returns the S3 server's endpoint and root account, whether or not the server is running.
 func (l *Local) S3() (S3, error) {
 	var root rootAccount
 	err := state.ReadJSON(l.rootAccountFile(), &root)
@@ -106,7 +106,7 @@ func (l *Local) StartS3(ctx context.Context) error {
 	})
 }
 
-// StartRegistry starts the registry, or restarts it when one of its images changed.
+// StartRegistry starts the registry, or restarts it if an image has changed.
 func (l *Local) StartRegistry(ctx context.Context) error {
 	minbase, err := l.builder.Archive(ctx, image.Minbase())
 	if err != nil {
@@ -120,16 +120,16 @@ func (l *Local) StartRegistry(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return l.startOwn(ctx, service{
+	return l.startBuiltin(ctx, service{
 		role: roleRegistry, address: RegistryAddress(), hosts: []string{"registry-1.docker.io"},
 		mounts: []string{minbase + ":" + BaseLayer + ":ro", traefik + ":" + TraefikLayer + ":ro"},
-		// In the container, too, the switch decides whether the real images are served.
+		// Pass on the switch that decides whether the real images are served.
 		environment: []string{offline.Variable + "=" + os.Getenv(offline.Variable)},
 		config:      images,
 	})
 }
 
-// imagesHash differs when the registry would serve other images from the files of its layers.
+// imagesHash returns a string that changes whenever the registry's images or their layer files change.
 func imagesHash(minbase, traefik string) (string, error) {
 	var sums []string
 	for _, layer := range []string{minbase, traefik} {
@@ -142,8 +142,8 @@ func imagesHash(minbase, traefik string) (string, error) {
 	return fmt.Sprintf("%q %v %s", registry.Images(BaseLayer, TraefikLayer), sums, runtime.GOARCH), nil
 }
 
-// PackTraefik makes the layer of the Traefik image that StartRegistry serves,
-// if the cache has none of the Traefik in the home's bin directory.
+// PackTraefik builds the layer of the Traefik image that StartRegistry serves, unless the cache has a layer for
+// the Traefik in the home's bin directory.
 func (l *Local) PackTraefik(ctx context.Context) error {
 	_, err := l.traefikLayer(ctx)
 	return err
@@ -153,8 +153,8 @@ func (l *Local) traefikLayer(ctx context.Context) (string, error) {
 	return l.builder.Layer(ctx, image.Traefik(filepath.Join(l.home.Bin(), "traefik")))
 }
 
-// StartAWSAPI starts the double of KMS, STS and EC2. Requests to EC2 move addresses and end instances: for
-// these, it gets this home and the engine.
+// StartAWSAPI starts the double of KMS, STS and EC2. EC2 requests move addresses and terminate instances, so the
+// double gets access to this home and to the engine.
 func (l *Local) StartAWSAPI(ctx context.Context) error {
 	root, err := l.ensureRootAccount()
 	keys := filepath.Join(l.home.Cloud(), "kms")
@@ -164,7 +164,7 @@ func (l *Local) StartAWSAPI(ctx context.Context) error {
 		return err
 	}
 	suffix := "." + Region + ".amazonaws.com"
-	return l.startOwn(ctx, service{
+	return l.startBuiltin(ctx, service{
 		role: roleAWSAPI, address: awsAPIAddress(), hosts: []string{"kms" + suffix, "sts" + suffix, "ec2" + suffix},
 		mounts: []string{
 			l.home.String() + ":" + l.home.String(), keys + ":" + DataDir,
@@ -175,14 +175,14 @@ func (l *Local) StartAWSAPI(ctx context.Context) error {
 }
 
 func (l *Local) StartVictorOps(ctx context.Context) error {
-	return l.startOwn(ctx, service{
+	return l.startBuiltin(ctx, service{
 		role: roleVictorOps, address: VictorOpsAddress(), hosts: []string{VictorOpsName},
 		environment: []string{VictorOpsKeyVariable + "=" + VictorOpsKey},
 	})
 }
 
-// StartUptimeRobot starts the UptimeRobot double. It asks for pages by the zone's names, and trusts
-// the certificates of the ACME authority, which is started before.
+// StartUptimeRobot starts the UptimeRobot double. The double resolves the zone's names and trusts the ACME
+// server's certificates, so StartACME must come first.
 func (l *Local) StartUptimeRobot(ctx context.Context) error {
 	dir := filepath.Join(l.home.Cloud(), "uptimerobot")
 	roots, err := os.ReadFile(l.home.AuthorityFile())
@@ -192,23 +192,23 @@ func (l *Local) StartUptimeRobot(ctx context.Context) error {
 	if err := state.WriteFile(filepath.Join(dir, "roots.pem"), roots, 0o600); err != nil {
 		return err
 	}
-	return l.startOwn(ctx, service{
+	return l.startBuiltin(ctx, service{
 		role: roleUptimeRobot, address: uptimeRobotAddress(), hosts: []string{uptimeRobotName},
 		mounts: []string{dir + ":" + DataDir},
 		environment: []string{
 			UptimeRobotKeyVariable + "=" + UptimeRobotKey, UptimeRobotHeartbeatVariable + "=" + UptimeRobotHeartbeat,
 		},
-		// The ACME authority has another root with each of its starts.
+		// The ACME server has a new root certificate after each start.
 		config: string(roots),
 	})
 }
 
-// StartDNS starts the zone's name server and makes the zone's names known on this machine.
+// StartDNS starts the zone's name server and adds the zone's names to this machine's hosts file.
 func (l *Local) StartDNS(ctx context.Context) error {
 	if err := l.reapplyRecords(); err != nil {
 		return err
 	}
-	return l.startOwn(ctx, service{
+	return l.startBuiltin(ctx, service{
 		role: roleDNS, address: DNSAddress(), port: dnsPort, mounts: []string{l.zoneDir() + ":" + DataDir + ":ro"},
 	})
 }

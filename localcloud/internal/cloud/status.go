@@ -10,17 +10,17 @@ import (
 	"immutable-infra/localcloud/internal/dockerd"
 )
 
-// Status is what runs of the local cloud.
+// Status describes the containers of the local cloud and their memory use.
 type Status struct {
 	Containers []ContainerStatus `json:"containers"`
-	// EngineMemory is the resident memory of localcloud's own Docker engine
-	// and what it started beside the containers, in bytes; 0 with the user's.
+	// EngineMemory is the resident memory of localcloud's own Docker engine and its helper processes, in bytes. It
+	// is 0 if localcloud uses the user's engine.
 	EngineMemory int64 `json:"engineMemory"`
-	Memory       int64 `json:"memory"` // the sum, in bytes
+	Memory       int64 `json:"memory"` // total, in bytes
 }
 
-// ContainerStatus is one container. Memory is without the page cache that the
-// kernel could drop, MemoryLimit 0 where there is none, both in bytes.
+// ContainerStatus describes one container. Memory excludes reclaimable page cache. MemoryLimit is 0 if there is no
+// limit. Both are in bytes.
 type ContainerStatus struct {
 	Role        string `json:"role"`
 	Name        string `json:"name"`
@@ -30,7 +30,7 @@ type ContainerStatus struct {
 	MemoryLimit int64  `json:"memoryLimit,omitempty"`
 }
 
-// Status says what runs. Without an engine, nothing does.
+// Status returns the status of all containers. Without an engine, it is empty.
 func (l *Local) Status(ctx context.Context) (Status, error) {
 	docker, own, err := l.engine.Find(ctx)
 	if errors.Is(err, dockerd.ErrNotRunning) {
@@ -39,7 +39,7 @@ func (l *Local) Status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	containers, err := docker.List(ctx, l.own())
+	containers, err := docker.List(ctx, l.homeLabel())
 	if err != nil {
 		return Status{}, err
 	}
@@ -67,7 +67,7 @@ func (l *Local) Status(ctx context.Context) (Status, error) {
 	})
 	if own {
 		if status.EngineMemory, err = l.engine.Memory(); err != nil {
-			return Status{}, fmt.Errorf("memory of the Docker engine: %w", err)
+			return Status{}, fmt.Errorf("cannot read the Docker engine's memory use: %w", err)
 		}
 		status.Memory += status.EngineMemory
 	}

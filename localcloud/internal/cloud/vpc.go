@@ -18,11 +18,11 @@ import (
 	"immutable-infra/localcloud/internal/state"
 )
 
-// GatewayConfig is what the gateway of a VPC is started with. It and the
-// GatewayState reach the gateway's container as files in one directory.
+// GatewayConfig is the fixed configuration of a VPC's gateway. It and the GatewayState are passed to the gateway's
+// container as files in one directory.
 type GatewayConfig struct {
 	VPC     VPC
-	Address netip.Addr // the gateway's own on localcloud's network
+	Address netip.Addr // the gateway's address on localcloud's network
 }
 
 const (
@@ -31,19 +31,19 @@ const (
 	GatewayDir        = "/vpc"         // their directory in the gateway's container
 )
 
-// Router is the VPC's default gateway: the first address of its CIDR block.
+// Router returns the VPC's default gateway: the first address of its CIDR block.
 func (v VPC) Router() netip.Addr { return v.CIDRBlock.Masked().Addr().Next() }
 
-// Resolver is the VPC's DNS server: the second address of its CIDR block.
+// Resolver returns the VPC's DNS server: the second address of its CIDR block.
 func (v VPC) Resolver() netip.Addr { return v.Router().Next() }
 
-// MAC is the hardware address of the network interface with a private
-// address: locally administered, and unique within the VPC.
+// MAC returns the hardware address of the network interface with the given private address. It is locally
+// administered and unique within the VPC.
 func MAC(private netip.Addr) string {
 	return net.HardwareAddr(append([]byte{2, 0}, private.AsSlice()...)).String()
 }
 
-// PrivateHostname is the host name that AWS derives from a private address, without its domain.
+// PrivateHostname returns the host name that AWS derives from a private address, without the domain.
 func PrivateHostname(private netip.Addr) string {
 	return "ip-" + strings.ReplaceAll(private.String(), ".", "-")
 }
@@ -54,7 +54,7 @@ const PrivateDomain = "ec2.internal"
 func (l *Local) CreateVPC(ctx context.Context, vpc VPC) (err error) {
 	defer run.Wrap(&err, "VPC %s", vpc.ID)
 	if !vpc.CIDRBlock.Addr().Is4() || vpc.CIDRBlock.Bits() < 16 || vpc.CIDRBlock.Bits() > 28 {
-		return fmt.Errorf("CIDR block %s: write an IPv4 block between /16 and /28", vpc.CIDRBlock)
+		return fmt.Errorf("CIDR block %s must be an IPv4 block between /16 and /28", vpc.CIDRBlock)
 	}
 	config, err := l.ensureVPC(vpc)
 	if err != nil {
@@ -70,7 +70,7 @@ func (l *Local) DeleteVPC(ctx context.Context, id string) (err error) {
 		return err
 	}
 	if len(instances) > 0 {
-		return fmt.Errorf("it still has %d instances: terminate them first", len(instances))
+		return fmt.Errorf("still has %d instances: terminate them first", len(instances))
 	}
 	if err := l.docker.Remove(ctx, gatewayContainer(id)); err != nil {
 		return err
@@ -94,7 +94,7 @@ func (l *Local) ApplyGateway(ctx context.Context, vpcID string, wanted GatewaySt
 	if err := state.WriteJSON(l.vpcFile(vpcID, GatewayStateFile), wanted); err != nil {
 		return err
 	}
-	if err := l.shareProcessors(ctx, vpcID, wanted); err != nil {
+	if err := l.setCPUShares(ctx, vpcID, wanted); err != nil {
 		return err
 	}
 	_, err = l.docker.Run(ctx, "exec", gatewayContainer(vpcID), program, "gateway", "apply")
@@ -102,21 +102,20 @@ func (l *Local) ApplyGateway(ctx context.Context, vpcID string, wanted GatewaySt
 }
 
 const (
-	// visitedShares and aloofShares are the weights, in the processors of this
-	// machine, of an instance that has or had an Elastic IP and of one that never had.
-	visitedShares = 1024
-	aloofShares   = 64
+	// The relative CPU weights of an instance that has or had an Elastic IP, and of one that never had an Elastic IP.
+	servingCPUShares = 1024
+	defaultCPUShares = 64
 )
 
-// shareProcessors lets an instance with an Elastic IP, which visitors wait for, go
-// before one without, which is being set up. On AWS each has processors of its own:
-// there, a new server that builds its images does not slow the old one. Visitors reach
-// an instance for some time after its Elastic IP moved, so that it keeps its weight.
-func (l *Local) shareProcessors(ctx context.Context, vpcID string, applied GatewayState) error {
+// setCPUShares gives instances with an Elastic IP, which serve visitors, a higher CPU weight than instances
+// without, which are still being set up. On AWS, each instance has its own processors, so a new server that builds
+// its images does not slow down the old one. An instance keeps its weight after its Elastic IP has moved, because
+// visitors still reach it for some time.
+func (l *Local) setCPUShares(ctx context.Context, vpcID string, applied GatewayState) error {
 	shares := map[string]int64{}
 	for _, i := range applied.Interfaces {
 		if i.Elastic {
-			shares[i.InstanceID] = visitedShares
+			shares[i.InstanceID] = servingCPUShares
 		}
 	}
 	instances, err := l.instances(ctx, vpcID)
@@ -129,7 +128,7 @@ func (l *Local) shareProcessors(ctx context.Context, vpcID string, applied Gatew
 	return err
 }
 
-// startGateway starts a VPC's gateway if it does not run, and waits until it serves.
+// startGateway starts a VPC's gateway if it is not running, and waits until it is ready.
 func (l *Local) startGateway(ctx context.Context, config GatewayConfig) error {
 	id, name := config.VPC.ID, gatewayContainer(config.VPC.ID)
 	options := []string{"--hostname", id, "--network", network, "--ip", config.Address.String(),
@@ -137,7 +136,7 @@ func (l *Local) startGateway(ctx context.Context, config GatewayConfig) error {
 		"--security-opt", "apparmor=unconfined", "--sysctl", "net.ipv4.ip_forward=1", "--restart", "unless-stopped",
 		"--volume", l.home.Executable() + ":" + program + ":ro", "--volume", l.vpcDir(id) + ":" + GatewayDir + ":ro"}
 	options = append(options, l.labels(labelRole, roleGateway, labelVPC, id)...)
-	started, err := l.keep(ctx, name, "", options, program, "gateway", "run")
+	started, err := l.ensureContainer(ctx, name, "", options, program, "gateway", "run")
 	if err != nil || !started {
 		return err
 	}
@@ -147,12 +146,12 @@ func (l *Local) startGateway(ctx context.Context, config GatewayConfig) error {
 	}); err != nil {
 		return err
 	}
-	// The host may still know the addresses by an earlier gateway's hardware address.
+	// The host may still have neighbor entries with an earlier gateway's hardware address.
 	_, err = l.runner.Run(ctx, run.IP("neighbour", "flush", "dev", hostnet.Bridge))
 	return err
 }
 
-// ensureVPC records a VPC and gives its gateway an address.
+// ensureVPC records a VPC and assigns an address to its gateway.
 func (l *Local) ensureVPC(vpc VPC) (GatewayConfig, error) {
 	unlock, err := l.lock()
 	if err != nil {
@@ -164,7 +163,8 @@ func (l *Local) ensureVPC(vpc VPC) (GatewayConfig, error) {
 	case err == nil && config.VPC == vpc:
 		return config, nil
 	case err == nil:
-		return GatewayConfig{}, fmt.Errorf("it exists with the CIDR block %s, not %s", config.VPC.CIDRBlock, vpc.CIDRBlock)
+		return GatewayConfig{}, fmt.Errorf("already exists with the CIDR block %s, not %s",
+			config.VPC.CIDRBlock, vpc.CIDRBlock)
 	case !errors.Is(err, ErrNotFound):
 		return GatewayConfig{}, err
 	}
@@ -193,7 +193,7 @@ func (l *Local) readVPC(id string) (GatewayConfig, error) {
 	return config, err
 }
 
-// vpcs are the records of all VPCs. A directory without one is left of a call that was killed.
+// vpcs returns the records of all VPCs. It skips directories without a record, which killed calls leave behind.
 func (l *Local) vpcs() ([]GatewayConfig, error) {
 	entries, err := os.ReadDir(l.vpcDir(""))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -16,11 +16,11 @@ import (
 )
 
 const (
-	ZoneID   = "Z0LOCALCLOUD00000001" // of the one hosted zone that exists
+	ZoneID   = "Z0LOCALCLOUD00000001" // the only hosted zone
 	ZoneName = "localcloud.test"
 	ZoneFile = "zone.json" // the zone's file, in the name server's directory
 
-	VictorOpsName = "alert.victorops.com" // where VictorOps takes alerts
+	VictorOpsName = "alert.victorops.com" // the host of VictorOps' alert endpoint
 
 	nameServerName  = "ns." + ZoneName
 	acmeName        = "acme." + ZoneName
@@ -30,8 +30,7 @@ const (
 	dnsPort = 53
 )
 
-// OwnRecords are the record sets that localcloud itself has in the zone. On
-// AWS, these servers have names elsewhere.
+// OwnRecords returns the zone's record sets for localcloud's own servers. On AWS, such servers are in other zones.
 func OwnRecords() []dns.Record {
 	return []dns.Record{
 		{Name: nameServerName, Type: "A", TTL: ownTTL, Values: []string{DNSAddress().String()}},
@@ -40,7 +39,7 @@ func OwnRecords() []dns.Record {
 	}
 }
 
-// IsOwnName reports whether a name in the zone is one of localcloud's own.
+// IsOwnName reports whether a name belongs to OwnRecords.
 func IsOwnName(name string) bool {
 	return slices.ContainsFunc(OwnRecords(), func(own dns.Record) bool { return own.Name == name })
 }
@@ -54,7 +53,7 @@ func (l *Local) ApplyRecords(_ context.Context, records []dns.Record) error {
 	return l.applyRecords(records)
 }
 
-// applyRecords needs the lock.
+// applyRecords requires the lock.
 func (l *Local) applyRecords(records []dns.Record) (err error) {
 	defer run.Wrap(&err, "apply records")
 	zone := hostedZone(records)
@@ -72,13 +71,13 @@ func (l *Local) applyRecords(records []dns.Record) (err error) {
 	return hostnet.New(l.home, l.runner).WriteNames(hosts)
 }
 
-// hostedZone is the zone with the given record sets and localcloud's own.
+// hostedZone returns the zone with the given record sets and OwnRecords.
 func hostedZone(records []dns.Record) dns.Zone {
 	return dns.Zone{Name: ZoneName, Server: nameServerName, Records: slices.Concat(OwnRecords(), records)}
 }
 
-// reapplyRecords applies the records that were applied last: this machine may
-// have been restarted since, or another localcloud may have written them.
+// reapplyRecords applies the last records again: this machine may have been restarted since, or another localcloud
+// may have written them.
 func (l *Local) reapplyRecords() error {
 	unlock, err := l.lock()
 	if err != nil {
@@ -87,14 +86,14 @@ func (l *Local) reapplyRecords() error {
 	defer unlock()
 	var zone dns.Zone
 	if err := state.ReadJSON(filepath.Join(l.zoneDir(), ZoneFile), &zone); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("records: %w", err)
+		return fmt.Errorf("cannot read the zone's records: %w", err)
 	}
 	return l.applyRecords(slices.DeleteFunc(zone.Records, func(record dns.Record) bool { return IsOwnName(record.Name) }))
 }
 
 func (l *Local) zoneDir() string { return filepath.Join(l.home.Cloud(), "zone") }
 
-// lock keeps other processes, and other goroutines, from changing the same files at once.
+// lock prevents other processes and goroutines from changing the home's files at the same time.
 func (l *Local) lock() (unlock func(), err error) {
 	if err := os.MkdirAll(l.home.Cloud(), 0o700); err != nil {
 		return nil, fmt.Errorf("lock local cloud: %w", err)

@@ -12,7 +12,7 @@ import (
 	"immutable-infra/localcloud/internal/dns"
 )
 
-func TestTheZoneHasItsServersBesideTheStacksRecords(t *testing.T) {
+func TestZoneHasServiceAndStackRecords(t *testing.T) {
 	site := dns.Record{Name: "site.localcloud.test", Type: "A", TTL: 60, Values: []string{"198.18.1.1"}}
 	table, err := dns.NewTable(hostedZone([]dns.Record{site}), 1)
 	require.NoError(t, err)
@@ -26,7 +26,7 @@ func TestTheZoneHasItsServersBesideTheStacksRecords(t *testing.T) {
 	}
 }
 
-func TestOnlyLocalcloudsOwnNamesAreItsOwn(t *testing.T) {
+func TestIsOwnNameMatchesOnlyServiceNames(t *testing.T) {
 	require.True(t, IsOwnName("acme.localcloud.test"))
 	require.True(t, IsOwnName("ns.localcloud.test"))
 	require.True(t, IsOwnName("uptimerobot.localcloud.test"))
@@ -35,9 +35,9 @@ func TestOnlyLocalcloudsOwnNamesAreItsOwn(t *testing.T) {
 	}
 }
 
-func TestAServiceIsStartedAnewWhenItsDescriptionChanged(t *testing.T) {
-	was := service{role: "a", address: DNSAddress(), port: 53, mounts: []string{"/a:/b"}, command: []string{"run"}}
-	require.Equal(t, was.spec(), was.spec())
+func TestServiceRestartsWhenItsSpecChanges(t *testing.T) {
+	before := service{role: "a", address: DNSAddress(), port: 53, mounts: []string{"/a:/b"}, command: []string{"run"}}
+	require.Equal(t, before.spec(), before.spec())
 	for name, change := range map[string]func(*service){
 		"address":     func(s *service) { s.address = acmeAddress() },
 		"port":        func(s *service) { s.port = 443 },
@@ -46,14 +46,14 @@ func TestAServiceIsStartedAnewWhenItsDescriptionChanged(t *testing.T) {
 		"command":     func(s *service) { s.command = []string{"run", "-v"} },
 		"config":      func(s *service) { s.config = "{}" },
 	} {
-		is := was
-		is.mounts = slices.Clone(was.mounts)
-		change(&is)
-		require.NotEqual(t, was.spec(), is.spec(), name)
+		after := before
+		after.mounts = slices.Clone(before.mounts)
+		change(&after)
+		require.NotEqual(t, before.spec(), after.spec(), name)
 	}
 }
 
-func TestRegistryIsStartedAnewWhenOneOfItsImagesChanged(t *testing.T) {
+func TestRegistryRestartsWhenAnImageChanges(t *testing.T) {
 	dir := t.TempDir()
 	minbase, traefik := filepath.Join(dir, "minbase"), filepath.Join(dir, "traefik")
 	seen := map[string]bool{}
@@ -67,7 +67,7 @@ func TestRegistryIsStartedAnewWhenOneOfItsImagesChanged(t *testing.T) {
 			again, err := imagesHash(minbase, traefik)
 			require.NoError(t, err)
 			require.Equal(t, images, again)
-			require.Contains(t, images, "library/traefik:v3.7.13", "another tag is another image")
+			require.Contains(t, images, "library/traefik:v3.7.13", "the hash covers the image tags")
 			spec := service{role: roleRegistry, config: images}.spec()
 			require.False(t, seen[spec], "%s of %s", content, filepath.Base(layer))
 			seen[spec] = true

@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestTheDoubleOfKMSHasNoAdministratorWithoutAKey(t *testing.T) {
+func TestAWSAPIDoubleRequiresRootKey(t *testing.T) {
 	t.Setenv("ROOT_ACCESS_KEY", "")
 	require.ErrorContains(t, Run(t.Context(), []string{"awsapi"}), "is empty")
 }

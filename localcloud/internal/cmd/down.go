@@ -18,7 +18,7 @@ import (
 	"immutable-infra/localcloud/internal/run"
 )
 
-// downVerb destroys the stack and then the local cloud under it.
+// downVerb destroys the stack, then removes the local cloud.
 func downVerb(ctx context.Context, args []string) error {
 	p, err := openProject(flag.NewFlagSet("down", flag.ContinueOnError), args)
 	if err != nil {
@@ -34,31 +34,30 @@ func downVerb(ctx context.Context, args []string) error {
 		if ctx.Err() != nil {
 			return err
 		}
-		// The stack's resources are inside the local cloud and go with it.
-		fmt.Fprintf(os.Stderr, "stack %s could not be destroyed, its local cloud is removed all the same: %v\n",
-			stackName, err)
+		// The stack's resources exist only in the local cloud and are removed with it.
+		fmt.Fprintf(os.Stderr, "cannot destroy stack %s, removing its local cloud anyway: %v\n", stackName, err)
 	}
-	if err := endPlugins(ctx, p.home.Executable()); err != nil {
+	if err := stopPlugins(ctx, p.home.Executable()); err != nil {
 		return err
 	}
 	return printer.Run(ctx, "remove the local cloud", p.local.Down)
 }
 
-// destroyStack runs the program's own deletes, where there is a stack and an
-// engine to delete from. Other stacks go with the local cloud.
+// destroyStack destroys the stack, if the stack and an engine exist, so that the program's own deletes run. Other
+// stacks are just removed with the local cloud.
 func (p *project) destroyStack(ctx context.Context) error {
 	switch _, _, err := p.engine.Find(ctx); {
 	case errors.Is(err, dockerd.ErrNotRunning):
-		return nil // nothing runs: a machine that was restarted
+		return nil // nothing is running, as after a restart of the machine
 	case err != nil:
 		return err
 	}
 	for _, path := range []string{p.pulumi(), filepath.Join(p.home.Bin(), "versitygw")} {
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			return nil // it never came so far as to have a stack
+			return nil // the first `make up` failed before it created a stack
 		}
 	}
-	// The state is there.
+	// Pulumi's state is in S3.
 	if err := p.local.StartS3(ctx); err != nil {
 		return err
 	}
@@ -69,42 +68,41 @@ func (p *project) destroyStack(ctx context.Context) error {
 	if err := p.releaseStaleLock(ctx); err != nil {
 		return err
 	}
-	return p.showPulumi(ctx, "destroy", "--yes", "--skip-preview")
+	return p.streamPulumi(ctx, "destroy", "--yes", "--skip-preview")
 }
 
 const (
-	orphanLimit = 10 * time.Second // how long a plugin may take to end
-	orphanPoll  = 50 * time.Millisecond
+	pluginStopTimeout  = 10 * time.Second
+	pluginPollInterval = 50 * time.Millisecond
 )
 
-// endPlugins ends the plugins of engines that were killed. They would notice by themselves, but only
-// after some minutes: Pulumi's library checks so rarely. executable is localcloud's; processes of
-// other programs are not touched.
-func endPlugins(ctx context.Context, executable string) error {
-	return run.Await(ctx, orphanLimit, orphanPoll, func(context.Context) error {
-		pids, err := plugins(executable)
+// stopPlugins terminates leftover plugins of killed engines. They would end by themselves, but only after some
+// minutes, because Pulumi's library checks rarely whether the engine is alive. It terminates only processes that
+// run executable, which is localcloud's.
+func stopPlugins(ctx context.Context, executable string) error {
+	return run.Await(ctx, pluginStopTimeout, pluginPollInterval, func(context.Context) error {
+		pids, err := findPlugins(executable)
 		if err != nil {
-			return fmt.Errorf("find the plugins of killed engines: %w", err)
+			return fmt.Errorf("cannot find the plugins of killed engines: %w", err)
 		}
 		if len(pids) == 0 {
 			return nil
 		}
 		for _, pid := range pids {
 			if err := syscall.Kill(pid, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
-				return fmt.Errorf("end plugin with process id %d: %w", pid, err)
+				return fmt.Errorf("cannot stop the plugin with process id %d: %w", pid, err)
 			}
 		}
-		return fmt.Errorf("end plugins %v: still there after %s", pids, orphanLimit)
+		return fmt.Errorf("cannot stop plugins %v: still running after %s", pids, pluginStopTimeout)
 	})
 }
 
-// plugins are the processes that run the executable, or one that was in its place
-// before, as a plugin.
-func plugins(executable string) ([]int, error) {
+// findPlugins returns the ids of the processes that run executable, or a deleted earlier version of it, as a plugin.
+func findPlugins(executable string) ([]int, error) {
 	links, err := filepath.Glob("/proc/[0-9]*/exe")
 	var pids []int
 	for _, link := range links {
-		// One that cannot be read ended meanwhile, or is a part of the kernel.
+		// Unreadable links belong to processes that have ended and to kernel threads.
 		target, _ := os.Readlink(link)
 		line, _ := os.ReadFile(filepath.Join(filepath.Dir(link), "cmdline"))
 		arguments := strings.Split(string(line), "\x00")

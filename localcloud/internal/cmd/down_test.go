@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// program starts a program of that path, which waits for its standard input.
-func program(t *testing.T, path, verb string) (ended <-chan error) {
+// startProgram starts a program at the given path that waits for its standard input. The channel receives its result.
+func startProgram(t *testing.T, path, verb string) (exited <-chan error) {
 	t.Helper()
 	bash, err := exec.LookPath("bash")
 	require.NoError(t, err)
@@ -31,24 +31,24 @@ func program(t *testing.T, path, verb string) (ended <-chan error) {
 	return done
 }
 
-func TestDownEndsThePluginsOfAKilledEngineAndNothingElse(t *testing.T) {
+func TestDownStopsOnlyOrphanedPlugins(t *testing.T) {
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	require.NoError(t, err)
 	own, other := filepath.Join(dir, "localcloud"), filepath.Join(dir, "other")
-	plugin := program(t, own, "plugin")
-	verb := program(t, own, "registry")
-	foreign := program(t, other, "plugin")
-	// As when localcloud was built again since.
+	plugin := startProgram(t, own, "plugin")
+	verb := startProgram(t, own, "registry")
+	foreign := startProgram(t, other, "plugin")
+	// As if localcloud had been rebuilt since.
 	require.NoError(t, os.Remove(own))
 
-	require.NoError(t, endPlugins(t.Context(), own))
+	require.NoError(t, stopPlugins(t.Context(), own))
 	require.ErrorContains(t, <-plugin, "terminated")
 	select {
 	case err := <-verb:
-		require.Fail(t, "another verb was ended", "%v", err)
+		require.Fail(t, "another verb was stopped", "%v", err)
 	case err := <-foreign:
-		require.Fail(t, "another program was ended", "%v", err)
+		require.Fail(t, "another executable was stopped", "%v", err)
 	default:
 	}
-	require.NoError(t, endPlugins(t.Context(), own))
+	require.NoError(t, stopPlugins(t.Context(), own))
 }

@@ -20,10 +20,10 @@ import (
 	"immutable-infra/localcloud/internal/state"
 )
 
-// environment is what a shell or a command needs to work with the local cloud. An empty variable is to be unset.
+// environment holds the variables that a shell or a command needs for the local cloud. Empty variables must be unset.
 type environment map[string]string
 
-// environment returns the variables; it needs the S3 server's account, not the server running.
+// environment returns the variables. It requires the S3 server's root account, but not a running server.
 func (p *project) environment(ctx context.Context) (environment, error) {
 	s3, err := p.local.S3()
 	if err != nil {
@@ -38,18 +38,17 @@ func (p *project) environment(ctx context.Context) (environment, error) {
 		"PULUMI_SKIP_UPDATE_CHECK": "true",
 		"AWS_ACCESS_KEY_ID":        s3.AccessKeyID,
 		"AWS_SECRET_ACCESS_KEY":    s3.SecretAccessKey,
-		// The local cloud's keys need no token, and its S3 server refuses any.
+		// The local cloud's keys have no session token, and its S3 server rejects requests with one.
 		"AWS_SESSION_TOKEN": "",
 		"AWS_REGION":        s3.Region,
-		// The AWS CLI's version 1 knows no other name for it.
+		// Version 1 of the AWS CLI reads only this name.
 		"AWS_DEFAULT_REGION":   s3.Region,
 		"AWS_ENDPOINT_URL_S3":  s3.Endpoint,
 		"AWS_ENDPOINT_URL_KMS": cloud.AWSAPIEndpoint(),
 		"AWS_ENDPOINT_URL_STS": cloud.AWSAPIEndpoint(),
 		"AWS_ENDPOINT_URL_EC2": cloud.AWSAPIEndpoint(),
 		"AWS_CA_BUNDLE":        s3.CAFile,
-		// With the provider "AWS", rclone puts the bucket's name before the
-		// endpoint's, which does not work with an address.
+		// With the provider "AWS", rclone prepends the bucket to the endpoint's host, which fails for an IP address.
 		"RCLONE_S3_PROVIDER":         "Other",
 		"RCLONE_S3_ENDPOINT":         s3.Endpoint,
 		"RCLONE_S3_FORCE_PATH_STYLE": "true",
@@ -66,7 +65,7 @@ func (p *project) environment(ctx context.Context) (environment, error) {
 	return variables, nil
 }
 
-// list is the form that os/exec takes.
+// list returns the variables in the form of os/exec.
 func (e environment) list() []string {
 	var list []string
 	for name, value := range e {
@@ -75,7 +74,7 @@ func (e environment) list() []string {
 	return list
 }
 
-// export is the form that a POSIX shell takes.
+// export returns the variables as commands for a POSIX shell.
 func (e environment) export() string {
 	var text strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(e)) {
@@ -95,7 +94,7 @@ func withoutElement(list, element string) string {
 
 func envVerb(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("env", flag.ContinueOnError)
-	role := flags.String("role", "", "act as this role, in place of the administrator")
+	role := flags.String("role", "", "act as this role instead of the administrator")
 	p, err := openProject(flags, args)
 	if err != nil {
 		return err
@@ -109,14 +108,14 @@ func envVerb(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		variables = variables.as(account)
+		variables = variables.withAccount(account)
 	}
 	_, err = fmt.Print(variables.export())
 	return err
 }
 
-// as is the environment with the access key of another account.
-func (e environment) as(account store.Account) environment {
+// withAccount returns a copy of the environment with the access key of another account.
+func (e environment) withAccount(account store.Account) environment {
 	changed := maps.Clone(e)
 	changed["AWS_ACCESS_KEY_ID"], changed["AWS_SECRET_ACCESS_KEY"] = account.AccessKeyID, account.SecretAccessKey
 	return changed
@@ -143,7 +142,7 @@ func statusVerb(ctx context.Context, args []string) error {
 
 func printStatus(status cloud.Status) error {
 	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "WHAT\tCONTAINER\tSTATE\tMEMORY\tLIMIT")
+	fmt.Fprintln(table, "ROLE\tCONTAINER\tSTATE\tMEMORY\tLIMIT")
 	for _, c := range status.Containers {
 		limit := "-"
 		if c.MemoryLimit > 0 {

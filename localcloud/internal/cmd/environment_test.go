@@ -9,7 +9,7 @@ import (
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
-func TestAShellReadsBackWhatEnvPrints(t *testing.T) {
+func TestShellReadsBackEnvOutput(t *testing.T) {
 	value := `it's "a" $(false) path`
 	t.Setenv("STALE", "from before")
 	text := environment{"ODD": value, "STALE": ""}.export() + `printf %s "$ODD${STALE-}"`
@@ -18,20 +18,20 @@ func TestAShellReadsBackWhatEnvPrints(t *testing.T) {
 	require.Equal(t, value, string(output))
 }
 
-func TestWhoActsAsARoleHasItsKeyAndNothingElseChanges(t *testing.T) {
+func TestWithAccountReplacesOnlyTheAccessKey(t *testing.T) {
 	before := environment{"PATH": "/bin", "AWS_ACCESS_KEY_ID": "AKIAROOT", "AWS_SECRET_ACCESS_KEY": "root's",
 		"AWS_SESSION_TOKEN": ""}
-	after := before.as(store.Account{AccessKeyID: "AKIAROLE", SecretAccessKey: "role's"})
+	after := before.withAccount(store.Account{AccessKeyID: "AKIAROLE", SecretAccessKey: "role's"})
 	require.Equal(t, environment{"PATH": "/bin", "AWS_ACCESS_KEY_ID": "AKIAROLE", "AWS_SECRET_ACCESS_KEY": "role's",
 		"AWS_SESSION_TOKEN": ""}, after)
 	require.Equal(t, "AKIAROOT", before["AWS_ACCESS_KEY_ID"])
 }
 
-func TestRepeatedEnvDoesNotGrowThePath(t *testing.T) {
+func TestRepeatedEnvDoesNotGrowPath(t *testing.T) {
 	require.Equal(t, "/usr/bin:/bin", withoutElement("/lc/bin:/usr/bin:/lc/bin:/bin", "/lc/bin"))
 }
 
-func TestAnUnknownVerbIsAnsweredWithTheUsage(t *testing.T) {
+func TestUnknownOrMissingVerbIsAnError(t *testing.T) {
 	require.ErrorContains(t, Run(t.Context(), []string{"start"}), `unknown verb "start"`)
 	require.ErrorContains(t, Run(t.Context(), nil), "usage: localcloud <verb>")
 }

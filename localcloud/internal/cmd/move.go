@@ -8,16 +8,15 @@ import (
 	"immutable-infra/localcloud/internal/cloud"
 )
 
-// moveVerb shows the settings of the move of an Elastic IP, after it changed those that are given: it prints the flags
-// that set them all.
+// moveVerb changes the given settings for how an Elastic IP moves, if any, and prints all settings as flags.
 func moveVerb(_ context.Context, args []string) error {
 	flags := flag.NewFlagSet("move", flag.ContinueOnError)
 	var text cloud.MoveText
 	flags.StringVar(&text.Window, "window", "",
-		"for how long fresh packets do not reach the new instance: a duration such as 6s")
-	flags.StringVar(&text.Arrive, "arrive", "", "where they arrive then: old (the old instance) or nothing")
+		"how long new packets do not reach the new instance: a duration such as 6s")
+	flags.StringVar(&text.Arrive, "arrive", "", "where new packets arrive meanwhile: old (the old instance) or nothing")
 	flags.StringVar(&text.Connections, "connections", "",
-		"for how long established connections live on at the old instance: none, a duration, or end (until it ends)")
+		"how long established connections continue at the old instance: none, a duration, or end (until it ends)")
 	p, err := openProject(flags, args)
 	if err != nil {
 		return err

@@ -10,7 +10,7 @@ import (
 	"immutable-infra/localcloud/internal/state"
 )
 
-func TestBadSettingsOfTheMoveAreRefusedByName(t *testing.T) {
+func TestInvalidMoveSettingIsNamedInError(t *testing.T) {
 	root := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(root, "Pulumi.yaml"), nil, 0o644))
 	t.Chdir(root)

@@ -1,4 +1,4 @@
-// Package cmd is localcloud's command line.
+// Package cmd implements localcloud's command line.
 package cmd
 
 import (
@@ -30,15 +30,14 @@ const usage = `usage: localcloud <verb>
 
   up        start the local cloud and deploy stack local (-no-deploy: only start)
   down      destroy the stack and the local cloud
-  env       print export lines for a shell (-role NAME: that act as a role)
-  status    show what runs and its memory (-json)
-  move      show how an Elastic IP moves, or change it (-window 6s -arrive nothing -connections 1m)
+  env       print export lines for a shell (-role NAME: act as that role)
+  status    show the containers and their memory use (-json)
+  move      show or change how an Elastic IP moves (-window 6s -arrive nothing -connections 1m)
 `
 
 type verb func(ctx context.Context, args []string) error
 
-// Run runs the verb that the arguments name. Those that the usage does not list run in containers,
-// or as plugins.
+// Run runs the verb in the first argument. Verbs that the usage does not list run in containers or as plugins.
 func Run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
 		return fmt.Errorf("no verb\n%s", usage)
@@ -55,12 +54,12 @@ func Run(ctx context.Context, args []string) error {
 	return run(ctx, args[1:])
 }
 
-// pluginVerb is localcloud under the names of Pulumi's plugins. The engine
-// starts it; standard output belongs to the protocol.
+// pluginVerb runs localcloud as a Pulumi plugin. The Pulumi engine starts it. Standard output is reserved for the
+// plugin protocol.
 func pluginVerb(ctx context.Context, args []string) error {
 	plugins := map[string]func() error{
 		"aws": func() error {
-			// The engine may run the plugin in another directory than the project's.
+			// The engine may run the plugin outside the project's root.
 			h, err := state.Find(".")
 			if err != nil {
 				return err
@@ -74,14 +73,14 @@ func pluginVerb(ctx context.Context, args []string) error {
 	if len(args) == 0 || plugins[args[0]] == nil {
 		return fmt.Errorf("plugin %v: write one of aws, tls, command, language-go", args)
 	}
-	// Pulumi's library reads the engine's address from the command line itself.
+	// Pulumi's library reads the engine's address from os.Args.
 	os.Args = slices.Concat(os.Args[:1], args[1:])
 	return plugins[args[0]]()
 }
 
 const (
 	stackName      = "local"         // the stack that localcloud deploys
-	interruptGrace = 2 * time.Minute // how long an interrupted deployment may take to end its current step
+	interruptGrace = 2 * time.Minute // how long an interrupted deployment may take to finish its current step
 )
 
 type project struct {
@@ -92,8 +91,7 @@ type project struct {
 	engine *dockerd.Engine
 }
 
-// openProject parses the arguments of a verb, which has flags only, and finds the project around
-// the working directory.
+// openProject parses a verb's arguments, which must be flags, and finds the project around the working directory.
 func openProject(flags *flag.FlagSet, args []string) (*project, error) {
 	if err := flags.Parse(args); err != nil {
 		return nil, err
@@ -117,37 +115,37 @@ func openProject(flags *flag.FlagSet, args []string) (*project, error) {
 	return &project{root: root, home: h, runner: runner, local: local, engine: dockerd.New(h, runner)}, nil
 }
 
-// lock keeps two starts or stops of one local cloud apart.
+// lock prevents two starts or stops of the same local cloud from running at the same time.
 func (p *project) lock() (unlock func(), err error) {
 	if err := p.home.Make(); err != nil {
 		return nil, err
 	}
 	unlock, err = state.Lock(filepath.Join(p.home.Bin(), ".lock"), syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
-		return nil, fmt.Errorf("another `make up` or `make down` is at work in %s: wait until it ends", p.home)
+		return nil, fmt.Errorf("another `make up` or `make down` is running in %s: wait until it ends", p.home)
 	}
 	return unlock, err
 }
 
-// pulumi is the CLI that localcloud uses: its own, or a link to the user's.
+// pulumi returns the path of the Pulumi CLI: localcloud's own, or a link to the user's.
 func (p *project) pulumi() string { return filepath.Join(p.home.Bin(), "pulumi") }
 
 // runPulumi runs one pulumi command in the project and returns its output.
 func (p *project) runPulumi(ctx context.Context, args ...string) (string, error) {
-	output, err := p.inProject(ctx, run.Command{Name: p.pulumi(), Args: append(args, "--non-interactive")})
+	output, err := p.runInProject(ctx, run.Command{Name: p.pulumi(), Args: append(args, "--non-interactive")})
 	return strings.TrimSpace(string(output)), err
 }
 
-// showPulumi runs one pulumi command on the stack, and shows what it writes.
-func (p *project) showPulumi(ctx context.Context, args ...string) error {
-	_, err := p.inProject(ctx, run.Command{
+// streamPulumi runs one pulumi command on the stack and streams its output to standard output.
+func (p *project) streamPulumi(ctx context.Context, args ...string) error {
+	_, err := p.runInProject(ctx, run.Command{
 		Name: p.pulumi(), Args: append(args, "--stack", stackName), Stream: os.Stdout,
 	})
 	return err
 }
 
-// inProject runs a command in the project's root, with the variables of the local cloud.
-func (p *project) inProject(ctx context.Context, command run.Command) ([]byte, error) {
+// runInProject runs a command in the project's root with the local cloud's environment.
+func (p *project) runInProject(ctx context.Context, command run.Command) ([]byte, error) {
 	variables, err := p.environment(ctx)
 	if err != nil {
 		return nil, err
@@ -156,7 +154,7 @@ func (p *project) inProject(ctx context.Context, command run.Command) ([]byte, e
 	return p.runner.Run(ctx, command)
 }
 
-// newPrinter shows steps on standard output, lively on a terminal.
+// newPrinter returns a printer for standard output, animated on a terminal.
 func newPrinter() *steps.Printer {
 	return steps.NewPrinter(os.Stdout, term.IsTerminal(int(os.Stdout.Fd())))
 }

@@ -29,8 +29,8 @@ import (
 	"immutable-infra/localcloud/offline/registry"
 )
 
-// upstreamDial bounds the connection to the real container registry.
-const upstreamDial = 3 * time.Second
+// upstreamDialTimeout limits the time to connect to the real container registry.
+const upstreamDialTimeout = 3 * time.Second
 
 func gatewayVerb(ctx context.Context, args []string) error {
 	verbs := map[string]func(context.Context) error{
@@ -44,8 +44,8 @@ func gatewayVerb(ctx context.Context, args []string) error {
 	return verbs[args[0]](ctx)
 }
 
-// serve is the verb of a service that localcloud is: it makes the handler and serves it, with TLS,
-// at the port of HTTPS.
+// serve returns the verb of a service that localcloud implements: it creates the handler and serves it over HTTPS
+// on port 443.
 func serve(role string, handler func(context.Context) (http.Handler, error)) verb {
 	return func(ctx context.Context, _ []string) error {
 		h, err := handler(ctx)
@@ -62,8 +62,8 @@ func serve(role string, handler func(context.Context) (http.Handler, error)) ver
 	}
 }
 
-// required is the value of an environment variable that has to be set.
-func required(variable string) (string, error) {
+// requireEnv returns the value of an environment variable, or an error if it is empty.
+func requireEnv(variable string) (string, error) {
 	if value := os.Getenv(variable); value != "" {
 		return value, nil
 	}
@@ -71,8 +71,8 @@ func required(variable string) (string, error) {
 }
 
 func awsAPI(context.Context) (http.Handler, error) {
-	key, err := required(cloud.RootKeyVariable)
-	secret, secretErr := required(cloud.RootSecretVariable)
+	key, err := requireEnv(cloud.RootKeyVariable)
+	secret, secretErr := requireEnv(cloud.RootSecretVariable)
 	if err := errors.Join(err, secretErr); err != nil {
 		return nil, err
 	}
@@ -87,13 +87,13 @@ func awsAPI(context.Context) (http.Handler, error) {
 }
 
 func victorOps(context.Context) (http.Handler, error) {
-	key, err := required(cloud.VictorOpsKeyVariable)
+	key, err := requireEnv(cloud.VictorOpsKeyVariable)
 	return victorops.New(key), err
 }
 
 func containerRegistry(ctx context.Context) (http.Handler, error) {
 	upstream := http.DefaultTransport.(*http.Transport).Clone()
-	upstream.DialContext = (&net.Dialer{Timeout: upstreamDial}).DialContext
+	upstream.DialContext = (&net.Dialer{Timeout: upstreamDialTimeout}).DialContext
 	images := registry.Images(cloud.BaseLayer, cloud.TraefikLayer)
 	return registry.NewHandler(ctx, images, offline.NewNetwork().Pin, upstream)
 }
@@ -113,17 +113,17 @@ func dnsVerb(ctx context.Context, _ []string) error {
 
 // The limits of UptimeRobot's API.
 const (
-	listPageSize      = 50  // objects in a page of a list
-	requestsPerMinute = 100 // of a paid plan
+	listPageSize      = 50  // objects per page
+	requestsPerMinute = 100 // on a paid plan
 )
 
-// uptimeRobot is the UptimeRobot double, whose monitors work until ctx ends.
+// uptimeRobot returns the UptimeRobot double. Its monitors run until ctx ends.
 func uptimeRobot(ctx context.Context) (http.Handler, error) {
-	key, err := required(cloud.UptimeRobotKeyVariable)
+	key, err := requireEnv(cloud.UptimeRobotKeyVariable)
 	if err != nil {
 		return nil, err
 	}
-	client, err := outwardClient(filepath.Join(cloud.DataDir, "roots.pem"), cloud.NameServer().String(),
+	client, err := localOnlyClient(filepath.Join(cloud.DataDir, "roots.pem"), cloud.NameServer().String(),
 		map[string]string{cloud.VictorOpsName: cloud.VictorOpsAddress().String()})
 	if err != nil {
 		return nil, err
@@ -140,16 +140,16 @@ func uptimeRobot(ctx context.Context) (http.Handler, error) {
 	return server, nil
 }
 
-// outwardClient makes requests to what the name server and the hosts know, and to
-// nothing else: no name leads out of the local cloud.
-func outwardClient(rootsFile, nameserver string, hosts map[string]string) (*http.Client, error) {
+// localOnlyClient returns an HTTP client that resolves names only through hosts and nameserver, so that no request
+// leaves the local cloud.
+func localOnlyClient(rootsFile, nameserver string, hosts map[string]string) (*http.Client, error) {
 	roots, err := os.ReadFile(rootsFile)
 	if err != nil {
 		return nil, err
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(roots) {
-		return nil, fmt.Errorf("there is no certificate in %s", rootsFile)
+		return nil, fmt.Errorf("no certificate in %s", rootsFile)
 	}
 	resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, network, nameserver)
@@ -158,7 +158,7 @@ func outwardClient(rootsFile, nameserver string, hosts map[string]string) (*http
 	return &http.Client{Transport: &http.Transport{
 		TLSClientConfig:   &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
 		ForceAttemptHTTP2: true,
-		// Each check is a visitor of its own, who may meet another server than the last.
+		// Each check needs a new connection, because it may reach a different server than the previous one.
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			name, port, err := net.SplitHostPort(address)

@@ -14,11 +14,10 @@ import (
 	"immutable-infra/localcloud/internal/plugin/awsplugin/s3server"
 )
 
-// stateBucket holds Pulumi's state. It has the name that ops/bootstrap gives to the
-// bucket of an account and a region.
+// stateBucket holds Pulumi's state. Its name follows the scheme of ops/bootstrap: account id and region.
 const stateBucket = "immutable-infra-state-123456789012-" + cloud.Region
 
-// Pulumi's backend for object stores keeps stacks, and the locks of those that change, at
+// Pulumi's backend for object stores keeps stacks, and the locks of stacks that are being updated, at
 // <prefix>/<project>/<stack>[...].json.
 const (
 	stackPrefix = ".pulumi/stacks/"
@@ -38,16 +37,16 @@ func (p *project) s3() (*s3server.Server, error) {
 	return s3server.New(settings)
 }
 
-func (p *project) makeStateBucket(ctx context.Context) error {
+func (p *project) createStateBucket(ctx context.Context) error {
 	server, err := p.s3()
 	if err != nil {
 		return err
 	}
 	if err := server.CreateBucket(ctx, stateBucket); err != nil && !s3server.HasCode(err, "BucketAlreadyOwnedByYou") {
-		return fmt.Errorf("make the bucket for Pulumi's state: %w", err)
+		return fmt.Errorf("cannot create bucket %s: %w", stateBucket, err)
 	}
 	if err := server.PutVersioning(ctx, stateBucket, "Enabled"); err != nil {
-		return fmt.Errorf("keep versions of Pulumi's state: %w", err)
+		return fmt.Errorf("cannot enable versioning of bucket %s: %w", stateBucket, err)
 	}
 	return nil
 }
@@ -59,7 +58,7 @@ func (p *project) stacks(ctx context.Context) ([]string, error) {
 	}
 	keys, err := server.Keys(ctx, stateBucket, stackPrefix)
 	if err != nil && !s3server.HasCode(err, "NoSuchBucket") {
-		return nil, fmt.Errorf("find the stacks: %w", err)
+		return nil, fmt.Errorf("cannot list the stacks: %w", err)
 	}
 	var names []string
 	for _, key := range keys {
@@ -71,8 +70,8 @@ func (p *project) stacks(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-// releaseStaleLock takes a lock off the stack that a killed deployment left: its process is on this
-// machine and gone. The lock of a process that runs stays, and pulumi then says who holds it.
+// releaseStaleLock removes the stack's lock if a killed deployment left it behind: lock holders run on this machine,
+// and the holder's process no longer exists. It keeps the lock of a running process; pulumi then reports who holds it.
 func (p *project) releaseStaleLock(ctx context.Context) error {
 	server, err := p.s3()
 	if err != nil {
@@ -80,7 +79,7 @@ func (p *project) releaseStaleLock(ctx context.Context) error {
 	}
 	keys, err := server.Keys(ctx, stateBucket, lockPrefix)
 	if err != nil {
-		return fmt.Errorf("find the locks of stack %s: %w", stackName, err)
+		return fmt.Errorf("cannot list the locks of stack %s: %w", stackName, err)
 	}
 	for _, key := range keys {
 		if path.Base(path.Dir(key)) != stackName {
@@ -95,7 +94,7 @@ func (p *project) releaseStaleLock(ctx context.Context) error {
 			err = json.Unmarshal(content, &holder)
 		}
 		if err != nil {
-			return fmt.Errorf("lock %s of stack %s: %w", key, stackName, err)
+			return fmt.Errorf("cannot read lock %s of stack %s: %w", key, stackName, err)
 		}
 		if syscall.Kill(holder.PID, 0) != nil {
 			if _, err := p.runPulumi(ctx, "cancel", "--yes", "--stack", stackName); err != nil {

@@ -9,7 +9,7 @@ import (
 	"immutable-infra/localcloud/internal/cloud"
 )
 
-func TestTheBackendIsTheStateBucketAtTheS3Server(t *testing.T) {
+func TestBackendIsStateBucketOnLocalS3(t *testing.T) {
 	backend, err := url.Parse(backendURL(cloud.S3{Endpoint: "https://198.18.0.3", Region: "us-east-1"}))
 	require.NoError(t, err)
 	require.Equal(t, "s3", backend.Scheme)

@@ -27,16 +27,16 @@ import (
 	"immutable-infra/localcloud/offline"
 )
 
-// upVerb starts the local cloud, or what is missing of it, and deploys.
+// upVerb starts the parts of the local cloud that are not running, and deploys the stack.
 func upVerb(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("up", flag.ContinueOnError)
-	noDeploy := flags.Bool("no-deploy", false, "start the local cloud and stop before the deployment")
+	noDeploy := flags.Bool("no-deploy", false, "start the local cloud without deploying the stack")
 	p, err := openProject(flags, args)
 	if err != nil {
 		return err
 	}
 	if os.Geteuid() != 0 {
-		return errors.New("up: it makes network devices and firewall rules: run it as root")
+		return errors.New("up creates network devices and firewall rules: run it as root")
 	}
 	unlock, err := p.lock()
 	if err != nil {
@@ -50,29 +50,29 @@ func upVerb(ctx context.Context, args []string) error {
 	return p.deploy(ctx, printer)
 }
 
-// start brings up everything below the stack. Each step does nothing when its work is done already.
+// start starts the local cloud. Every step is idempotent: it skips work that is done already.
 func (p *project) start(ctx context.Context, printer *steps.Printer) error {
 	recipes, err := cloud.Recipes()
 	if err != nil {
 		return err
 	}
 	if err := runAll(ctx, printer,
-		step{"install what is missing", func(ctx context.Context) error {
+		step{"install missing packages", func(ctx context.Context) error {
 			_, _, err := p.engine.Find(ctx)
 			return packages.Install(ctx, p.runner, err == nil)
 		}},
-		step{"make keys", p.makeAdminKey},
+		step{"generate keys", p.createAdminKey},
 	); err != nil {
 		return err
 	}
-	// Building Go and unpacking packages keep two processors busy between them.
+	// Parallel, because compiling Go and unpacking Debian packages together keep two processors busy.
 	group, parallel := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		tools := offline.Tools{Root: p.root, Home: p.home, Runner: p.runner, Network: offline.NewNetwork()}
 		if err := printer.Run(parallel, "get the Pulumi CLI", tools.Pulumi); err != nil {
 			return err
 		}
-		// A download that hangs does not keep the builds waiting.
+		// Concurrently, so that a hanging download does not delay the builds.
 		group.Go(func() error { return printer.Run(parallel, "get Pulumi's plugins", tools.Plugins) })
 		return runAll(parallel, printer,
 			step{"get the S3 server", tools.S3},
@@ -98,20 +98,20 @@ func (p *project) start(ctx context.Context, printer *steps.Printer) error {
 	return runAll(ctx, printer,
 		step{"load the images", p.local.LoadImages},
 		step{"start S3", p.local.StartS3},
-		step{"make the bucket for Pulumi's state", p.makeStateBucket},
+		step{"create the bucket for Pulumi's state", p.createStateBucket},
 		step{"start KMS, STS and EC2", p.local.StartAWSAPI},
 		step{"start the container registry", p.local.StartRegistry},
 		step{"start the name server", p.local.StartDNS},
 		step{"start the ACME server", p.local.StartACME},
 		step{"start the VictorOps double", p.local.StartVictorOps},
 		step{"start the UptimeRobot double", p.local.StartUptimeRobot},
-		step{"start what was running", p.local.Heal},
+		step{"restart VPCs and instances", p.local.Heal},
 		step{"select stack " + stackName, p.selectStack},
-		step{"make the stacks that are shaped as others", p.makeRehearsals},
+		step{"create the rehearsal stacks", p.createRehearsalStacks},
 	)
 }
 
-// step is a piece of work with the name that the user sees.
+// step is a piece of work with the name that the user sees in the progress output.
 type step struct {
 	name string
 	work func(context.Context) error
@@ -126,7 +126,7 @@ func runAll(ctx context.Context, printer *steps.Printer, all ...step) error {
 	return nil
 }
 
-// selectStack makes plain `pulumi preview` mean the local stack.
+// selectStack selects the local stack, so that it is the default of commands such as `pulumi preview`.
 func (p *project) selectStack(ctx context.Context) error {
 	if err := p.releaseStaleLock(ctx); err != nil {
 		return err
@@ -135,20 +135,19 @@ func (p *project) selectStack(ctx context.Context) error {
 	return err
 }
 
-// makeRehearsals makes the other stacks that this checkout has for the local cloud;
-// whoever wants one deploys it.
-func (p *project) makeRehearsals(ctx context.Context) error {
+// createRehearsalStacks creates this checkout's other stacks for the local cloud. Users deploy them when needed.
+func (p *project) createRehearsalStacks(ctx context.Context) error {
 	files, err := filepath.Glob(filepath.Join(p.root, "Pulumi."+stackName+"-*.yaml"))
 	if err != nil {
 		return err
 	}
-	there, err := p.stacks(ctx)
+	existing, err := p.stacks(ctx)
 	if err != nil {
 		return err
 	}
 	for _, file := range files {
 		name := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(file), "Pulumi."), ".yaml")
-		if slices.Contains(there, name) {
+		if slices.Contains(existing, name) {
 			continue
 		}
 		if _, err := p.runPulumi(ctx, "stack", "init", "--no-select", "--stack", name); err != nil {
@@ -158,27 +157,27 @@ func (p *project) makeRehearsals(ctx context.Context) error {
 	return nil
 }
 
-// deploy runs the program, and says where the site is.
+// deploy runs `pulumi up` and prints the site's URL and how to log in.
 func (p *project) deploy(ctx context.Context, printer *steps.Printer) error {
 	if err := printer.Run(ctx, "deploy stack "+stackName, func(ctx context.Context) error {
-		err := p.showPulumi(ctx, "up", "--yes", "--skip-preview")
+		err := p.streamPulumi(ctx, "up", "--yes", "--skip-preview")
 		if failed, ok := errors.AsType[*run.Error](err); ok {
-			return &run.Error{Command: failed.Command, Err: failed.Err} // its output was shown already
+			return &run.Error{Command: failed.Command, Err: failed.Err} // without the output, which was already streamed
 		}
 		return err
 	}); err != nil {
 		return err
 	}
-	answer, err := p.runPulumi(ctx, "stack", "output", "--json", "--stack", stackName)
+	output, err := p.runPulumi(ctx, "stack", "output", "--json", "--stack", stackName)
 	if err != nil {
 		return err
 	}
-	var found struct{ URL, VIP, KnownHosts string }
-	if err := json.Unmarshal([]byte(answer), &found); err != nil {
-		return fmt.Errorf("outputs of stack %s: %w", stackName, err)
+	var outputs struct{ URL, VIP, KnownHosts string }
+	if err := json.Unmarshal([]byte(output), &outputs); err != nil {
+		return fmt.Errorf("cannot parse the outputs of stack %s: %w", stackName, err)
 	}
 	knownHosts := filepath.Join(p.home.SSH(), "known_hosts")
-	if err := state.WriteFile(knownHosts, []byte(strings.TrimSpace(found.KnownHosts)+"\n"), 0o600); err != nil {
+	if err := state.WriteFile(knownHosts, []byte(strings.TrimSpace(outputs.KnownHosts)+"\n"), 0o600); err != nil {
 		return err
 	}
 	port, err := p.runPulumi(ctx, "config", "get", "sshPort", "--stack", stackName)
@@ -187,20 +186,20 @@ func (p *project) deploy(ctx context.Context, printer *steps.Printer) error {
 	}
 	fmt.Printf("\nThe site:  %s (curl --cacert %s)\nThe VIP:   %s\nLog in:    ssh -p %s -i %s "+
 		"-o UserKnownHostsFile=%s %s@%s\n",
-		found.URL, p.relative(p.home.AuthorityFile()), found.VIP, port, p.relative(p.adminKey()), p.relative(knownHosts),
-		adminUser, found.VIP)
+		outputs.URL, p.relative(p.home.AuthorityFile()), outputs.VIP, port, p.relative(p.adminKey()), p.relative(knownHosts),
+		adminUser, outputs.VIP)
 	return nil
 }
 
 const (
-	adminUser      = "admin" // the user whose key Pulumi.local.yaml names
+	adminUser      = "admin" // has its key in Pulumi.local.yaml
 	defaultSSHPort = "12222"
 )
 
 func (p *project) adminKey() string { return filepath.Join(p.home.SSH(), "id_ed25519") }
 
-// makeAdminKey makes the key pair with which the local stack's admin logs in.
-func (p *project) makeAdminKey(context.Context) error {
+// createAdminKey generates the SSH key pair of the local stack's admin user.
+func (p *project) createAdminKey(context.Context) error {
 	if _, err := os.Stat(p.adminKey() + ".pub"); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -219,11 +218,11 @@ func (p *project) makeAdminKey(context.Context) error {
 	if err := state.WriteFile(p.adminKey(), pem.EncodeToMemory(block), 0o600); err != nil {
 		return err
 	}
-	// Last: it says that the pair is whole.
+	// The public key comes last, because its presence marks the pair as complete.
 	return state.WriteFile(p.adminKey()+".pub", ssh.MarshalAuthorizedKey(key), 0o644)
 }
 
-// relative is a path as seen from the project's root, when it is below it.
+// relative returns path relative to the project's root if it is below the root, and path itself otherwise.
 func (p *project) relative(path string) string {
 	if short, err := filepath.Rel(p.root, path); err == nil && filepath.IsLocal(short) {
 		return short

@@ -13,19 +13,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestTheUptimeRobotDoubleAnswersNobodyWithoutAKey(t *testing.T) {
+func TestUptimeRobotDoubleRequiresKey(t *testing.T) {
 	t.Setenv("UPTIMEROBOT_KEY", "")
 	require.ErrorContains(t, Run(t.Context(), []string{"uptimerobot"}), "UPTIMEROBOT_KEY is empty")
 }
 
-func TestTheUptimeRobotDoubleReachesTheLocalCloudAndNothingElse(t *testing.T) {
-	asked := make(chan string, 10)
+func TestUptimeRobotDoubleReachesOnlyTheLocalCloud(t *testing.T) {
+	queries := make(chan string, 10)
 	packets, err := net.ListenPacket("udp", "127.0.0.1:0")
 	require.NoError(t, err)
 	nameserver := &dns.Server{PacketConn: packets, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, question *dns.Msg) {
 		answer := new(dns.Msg).SetReply(question)
 		name := question.Question[0].Name
-		asked <- name
+		queries <- name
 		switch {
 		case name != "no-host-of-this-machine.localcloud.test.":
 			answer.Rcode = dns.RcodeRefused
@@ -34,7 +34,7 @@ func TestTheUptimeRobotDoubleReachesTheLocalCloudAndNothingElse(t *testing.T) {
 				&dns.A{Hdr: dns.RR_Header{Name: name, Rrtype: dns.TypeA, Class: dns.ClassINET}, A: net.IPv4(127, 0, 0, 1)},
 			}
 		}
-		_ = w.WriteMsg(answer) // who asked is gone
+		_ = w.WriteMsg(answer) // fails only if the client has disconnected
 	})}
 	go func() { _ = nameserver.ActivateAndServe() }() // until the test ends
 	t.Cleanup(func() { _ = nameserver.Shutdown() })
@@ -49,7 +49,7 @@ func TestTheUptimeRobotDoubleReachesTheLocalCloudAndNothingElse(t *testing.T) {
 	require.NoError(t,
 		os.WriteFile(roots, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: site.Certificate().Raw}), 0o600))
 
-	client, err := outwardClient(roots, packets.LocalAddr().String(), map[string]string{"example.com": "127.0.0.1"})
+	client, err := localOnlyClient(roots, packets.LocalAddr().String(), map[string]string{"example.com": "127.0.0.1"})
 	require.NoError(t, err)
 	get := func(name string) error {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+net.JoinHostPort(name, port), nil)
@@ -61,11 +61,11 @@ func TestTheUptimeRobotDoubleReachesTheLocalCloudAndNothingElse(t *testing.T) {
 		}
 		return err
 	}
-	// The name of the certificate of httptest.
-	require.NoError(t, get("example.com"), "a host that was given is not asked for")
-	require.Empty(t, asked)
+	// httptest's certificate is valid for example.com.
+	require.NoError(t, get("example.com"), "a host with a given address is not resolved")
+	require.Empty(t, queries)
 	require.ErrorContains(t, get("no-host-of-this-machine.localcloud.test"), "certificate is valid for example.com",
-		"it came there by the name server")
-	require.NotEmpty(t, asked)
+		"the name server resolved the name to the test server")
+	require.NotEmpty(t, queries)
 	require.ErrorContains(t, get("alert.victorops.com"), "lookup alert.victorops.com")
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestTheVictorOpsDoubleTakesNoAlertsWithoutAKey(t *testing.T) {
+func TestVictorOpsDoubleRequiresKey(t *testing.T) {
 	t.Setenv("VICTOROPS_KEY", "")
 	require.ErrorContains(t, Run(t.Context(), []string{"victorops"}), "VICTOROPS_KEY is empty")
 }

@@ -1,5 +1,4 @@
-// Package dns is the DNS of the local cloud: the record sets of its hosted
-// zone, and the server that answers from them.
+// Package dns implements the local cloud's DNS: the record sets of its hosted zone, and an authoritative name server.
 package dns
 
 import (
@@ -18,26 +17,26 @@ const (
 	maxLabel       = 63
 	maxName        = 253
 	maxString      = 255  // bytes of one character string
-	maxTextOfValue = 4000 // bytes of one TXT value, all its strings together
+	maxTextOfValue = 4000 // bytes of all strings of one TXT value
 )
 
 // Record is one record set: all values of one type at one name.
 type Record struct {
-	// Name is a full name without the final dot, in lower case. Its first label may be an asterisk.
+	// Name is a fully qualified name in lower case, without the trailing dot. Its first label may be an asterisk.
 	Name   string   `json:"name"`
 	Type   string   `json:"type"` // one of Types
 	TTL    int64    `json:"ttl"`  // seconds
 	Values []string `json:"values"`
 }
 
-// Types are the types of the record sets that can be served.
+// Types returns the supported record types.
 func Types() []string {
 	return []string{"A", "AAAA", "CAA", "CNAME", "MX", "NS", "SRV", "TXT"}
 }
 
-// RRs returns the records of the set. The error says which value is wrong, and
-// what to write. Values have Route 53's form: as in a zone file, but on one
-// line, with full names only and octal codes where a zone file has decimal ones.
+// RRs returns the records of the set. The error names the invalid value and says what to write. Values have Route
+// 53's format: as in a zone file, but on one line, with fully qualified names only, and with octal instead of
+// decimal escapes.
 func (r Record) RRs() ([]dns.RR, error) {
 	if err := checkName(strings.TrimPrefix(r.Name, "*.")); err != nil {
 		return nil, fmt.Errorf("name %q: %w", r.Name, err)
@@ -54,9 +53,9 @@ func (r Record) records() (records []dns.RR, err error) {
 	case r.TTL < 1 || r.TTL > maxTTL:
 		return nil, fmt.Errorf("TTL %d: write seconds between 1 and %d", r.TTL, maxTTL)
 	case len(r.Values) == 0:
-		return nil, errors.New("it has no value")
+		return nil, errors.New("no values: write at least one")
 	case r.Type == "CNAME" && len(r.Values) > 1:
-		return nil, fmt.Errorf("it has %d values: a CNAME has one", len(r.Values))
+		return nil, fmt.Errorf("%d values: a CNAME has only one", len(r.Values))
 	}
 	seen := map[string]bool{}
 	for _, value := range r.Values {
@@ -65,7 +64,7 @@ func (r Record) records() (records []dns.RR, err error) {
 			return nil, fmt.Errorf("value %q: %w", value, err)
 		}
 		if seen[record.String()] {
-			return nil, fmt.Errorf("it has the value %q twice", value)
+			return nil, fmt.Errorf("duplicate value %q", value)
 		}
 		seen[record.String()] = true
 		records = append(records, record)
@@ -73,15 +72,15 @@ func (r Record) records() (records []dns.RR, err error) {
 	return records, nil
 }
 
-// Zone is a zone as it is kept in a file.
+// Zone is a zone in the form of the zone file.
 type Zone struct {
-	Name string `json:"name"` // without the final dot, in lower case
-	// Server is the zone's one name server: a name within it, with an address among the records.
+	Name string `json:"name"` // in lower case, without the trailing dot
+	// Server is the zone's only name server: a name in the zone, with an address among the records.
 	Server  string   `json:"server"`
 	Records []Record `json:"records"`
 }
 
-// record writes a value as a line of a zone file, and has that parsed.
+// record converts a value to a line of a zone file, and parses the line.
 func (r Record) record(value string) (record dns.RR, err error) {
 	switch r.Type {
 	case "A":
@@ -99,7 +98,7 @@ func (r Record) record(value string) (record dns.RR, err error) {
 	case "SRV":
 		value, err = numbersAndHost(value, 3, "write priority, weight, port and host, such as 10 5 443 www.example.org")
 	case "CAA":
-		value, err = authorization(value)
+		value, err = caaValue(value)
 	case "TXT":
 		_, value, err = characterStrings(value)
 	default:
@@ -111,7 +110,7 @@ func (r Record) record(value string) (record dns.RR, err error) {
 	return dns.NewRR(fmt.Sprintf("%s %d IN %s %s", dns.Fqdn(r.Name), r.TTL, r.Type, value))
 }
 
-// numbersAndHost checks count numbers of 16 bits and a name, in which "." means no host.
+// numbersAndHost validates a value of count 16-bit numbers and a host name, in which "." means no host.
 func numbersAndHost(value string, count int, usage string) (string, error) {
 	fields := strings.Fields(value)
 	if len(fields) != count+1 {
@@ -119,7 +118,7 @@ func numbersAndHost(value string, count int, usage string) (string, error) {
 	}
 	for _, field := range fields[:count] {
 		if _, err := strconv.ParseUint(field, 10, 16); err != nil {
-			return "", fmt.Errorf("%q is no number between 0 and 65535: %s", field, usage)
+			return "", fmt.Errorf("%q is not a number between 0 and 65535: %s", field, usage)
 		}
 	}
 	if host := fields[count]; host != "." {
@@ -130,11 +129,11 @@ func numbersAndHost(value string, count int, usage string) (string, error) {
 	return dns.Fqdn(strings.Join(fields, " ")), nil
 }
 
-var authorizationPattern = regexp.MustCompile(`^(\d+) +(\S+) +(.+)$`)
+var caaPattern = regexp.MustCompile(`^(\d+) +(\S+) +(.+)$`)
 
-func authorization(value string) (string, error) {
+func caaValue(value string) (string, error) {
 	const usage = `write flags, tag and a quoted value, such as 0 issue "letsencrypt.org"`
-	parts := authorizationPattern.FindStringSubmatch(value)
+	parts := caaPattern.FindStringSubmatch(value)
 	if parts == nil {
 		return "", errors.New(usage)
 	}
@@ -142,7 +141,7 @@ func authorization(value string) (string, error) {
 		return "", errors.New(usage)
 	}
 	if strings.ContainsFunc(parts[2], func(c rune) bool { return !isLetterOrDigit(c) }) {
-		return "", fmt.Errorf("the tag %q has another character than letters and digits: %s", parts[2], usage)
+		return "", fmt.Errorf("tag %q contains characters other than letters and digits: %s", parts[2], usage)
 	}
 	count, text, err := characterStrings(parts[3])
 	if err != nil {
@@ -154,7 +153,7 @@ func authorization(value string) (string, error) {
 	return parts[1] + " " + parts[2] + " " + text, nil
 }
 
-// fullName checks a name in a value and returns it with its final dot.
+// fullName validates a name in a value and returns it with the trailing dot.
 func fullName(name string) (string, error) {
 	if err := checkName(strings.TrimSuffix(name, ".")); err != nil {
 		return "", fmt.Errorf("%w: write a full name, such as www.example.org", err)
@@ -162,19 +161,19 @@ func fullName(name string) (string, error) {
 	return dns.Fqdn(name), nil
 }
 
-// checkName accepts the characters of host names and the underscore of service names.
+// checkName validates a name. It allows the characters of host names, and the underscore of service names.
 func checkName(name string) error {
 	if len(name) > maxName {
-		return fmt.Errorf("it is longer than %d characters", maxName)
+		return fmt.Errorf("longer than %d characters", maxName)
 	}
 	for label := range strings.SplitSeq(name, ".") {
 		switch {
 		case label == "":
-			return errors.New("it has an empty label")
+			return errors.New("an empty label")
 		case len(label) > maxLabel:
-			return fmt.Errorf("the label %q is longer than %d characters", label, maxLabel)
+			return fmt.Errorf("label %q is longer than %d characters", label, maxLabel)
 		case strings.ContainsFunc(label, func(c rune) bool { return !isLetterOrDigit(c) && c != '-' && c != '_' }):
-			return fmt.Errorf("the label %q has another character than letters, digits, hyphen and underscore", label)
+			return fmt.Errorf("label %q contains characters other than letters, digits, hyphens and underscores", label)
 		}
 	}
 	return nil
@@ -189,40 +188,40 @@ var (
 	escaped      = regexp.MustCompile(`\\([0-3][0-7]{2}|[^0-9])`)
 )
 
-// characterStrings reads one or more quoted strings. It returns how many, and their form in a zone file.
+// characterStrings parses one or more quoted strings. It returns their number, and their text as in a zone file.
 func characterStrings(value string) (count int, text string, err error) {
 	size := 0
 	for rest := strings.TrimLeft(value, " "); rest != ""; count++ {
 		if rest[0] != '"' {
-			return 0, "", errors.New("it has text outside of quotation marks")
+			return 0, "", errors.New("text outside of quotation marks")
 		}
 		match := quotedString.FindStringSubmatch(rest)
 		if match == nil {
 			return 0, "", errors.New("a quotation mark is missing")
 		}
 		if strings.ContainsFunc(match[1], func(c rune) bool { return c < ' ' || c > '~' }) {
-			return 0, "",
-				errors.New(`it has a character beyond ASCII: write each of its bytes as a backslash and three octal digits`)
+			return 0, "", errors.New(
+				"a character outside printable ASCII: write each of its bytes as a backslash and three octal digits")
 		}
 		if strings.Contains(escaped.ReplaceAllString(match[1], ""), `\`) {
-			return 0, "", errors.New("a backslash stands before a quotation mark, a backslash, or three octal digits")
+			return 0, "", errors.New("a backslash without a quotation mark, a backslash or three octal digits after it")
 		}
 		length := len(escaped.ReplaceAllString(match[1], "x"))
 		if length > maxString {
 			return 0, "", fmt.Errorf(
-				"it has a string of %d bytes: split it into strings of at most %d, each in quotation marks", length, maxString)
+				"a string of %d bytes: split it into strings of at most %d, each in quotation marks", length, maxString)
 		}
 		size += length
 		text += match[0] + " "
 		rest = strings.TrimLeft(rest[len(match[0]):], " ")
 	}
 	if count == 0 {
-		return 0, "", errors.New("it has no text in quotation marks")
+		return 0, "", errors.New("no text in quotation marks")
 	}
 	if size > maxTextOfValue {
-		return 0, "", fmt.Errorf("it has %d bytes of text: at most %d", size, maxTextOfValue)
+		return 0, "", fmt.Errorf("%d bytes of text: write at most %d", size, maxTextOfValue)
 	}
-	// Where Route 53 has octal codes, a zone file has decimal ones.
+	// Route 53 uses octal escapes, a zone file decimal ones.
 	text = escaped.ReplaceAllStringFunc(text, func(escape string) string {
 		if code, err := strconv.ParseUint(escape[1:], 8, 8); err == nil {
 			return fmt.Sprintf(`\%03d`, code)

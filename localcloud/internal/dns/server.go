@@ -16,18 +16,17 @@ import (
 )
 
 const (
-	maxDatagram = 1232            // the size of UDP messages that no network splits, in bytes
-	idleTimeout = 2 * time.Second // how long a connection may stay open without a question
+	maxDatagram = 1232            // bytes of a UDP message that no network fragments
+	idleTimeout = 2 * time.Second // for TCP connections without a query
 )
 
-// Handler answers from a zone file as it is at each question.
+// Handler answers queries from a zone file, which it reads for each query.
 type Handler struct {
-	path string
-	good atomic.Pointer[Table] // what the file had when it could last be read
+	path     string
+	lastGood atomic.Pointer[Table] // the table of the last valid file
 }
 
-// NewHandler returns a handler for the Zone in a file, which need not be there
-// yet: until it is, the answer is a server failure.
+// NewHandler returns a handler for the Zone in a file. While the file does not exist, the handler answers SERVFAIL.
 func NewHandler(path string) *Handler { return &Handler{path: path} }
 
 func (h *Handler) ServeDNS(w dns.ResponseWriter, request *dns.Msg) {
@@ -51,18 +50,18 @@ func (h *Handler) ServeDNS(w dns.ResponseWriter, request *dns.Msg) {
 	}
 	reply.Truncate(size)
 	if err := w.WriteMsg(reply); err != nil {
-		log.Printf("answer %s: %v", w.RemoteAddr(), err)
+		log.Printf("cannot send a reply to %s: %v", w.RemoteAddr(), err)
 	}
 }
 
-// current returns the table of the file as it is, or as it was when it could last be read; nil is none.
+// current returns the table of the file, or the last valid table if the file is unreadable, or nil if there is none.
 func (h *Handler) current() *Table {
 	table, err := readTable(h.path)
 	if err != nil {
-		log.Printf("zone file: %v", err)
-		return h.good.Load()
+		log.Printf("cannot read the zone file: %v", err)
+		return h.lastGood.Load()
 	}
-	h.good.Store(table)
+	h.lastGood.Store(table)
 	return table
 }
 
@@ -78,8 +77,8 @@ func readTable(path string) (*Table, error) {
 	return NewTable(zone, uint32(info.ModTime().Unix()))
 }
 
-// Serve answers on a stream listener (TCP) and a packet listener (UDP) until
-// the context ends or one of them fails. It closes both.
+// Serve answers queries on a stream listener (TCP) and a packet connection (UDP) until ctx ends or a server fails.
+// It closes both.
 func Serve(ctx context.Context, handler dns.Handler, stream net.Listener, packets net.PacketConn) error {
 	group, serving := errgroup.WithContext(ctx)
 	context.AfterFunc(serving, func() { stream.Close(); packets.Close() })
@@ -91,7 +90,7 @@ func Serve(ctx context.Context, handler dns.Handler, stream net.Listener, packet
 		group.Go(server.ActivateAndServe)
 	}
 	if err := group.Wait(); ctx.Err() == nil {
-		return fmt.Errorf("name server ended: %w", err)
+		return fmt.Errorf("name server failed: %w", err)
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ import (
 	"immutable-infra/localcloud/internal/state"
 )
 
-// zone is what a stack makes, with a bit of everything.
+// zone returns a zone with records of every kind that a stack creates.
 func zone() dns.Zone {
 	set := func(name, kind string, values ...string) dns.Record {
 		return dns.Record{Name: name, Type: kind, TTL: 300, Values: values}
@@ -72,25 +72,25 @@ func (s *server) write(t *testing.T, zone dns.Zone) {
 	require.NoError(t, state.WriteJSON(s.file, zone))
 }
 
-func (s *server) ask(t *testing.T, name string, kind uint16, change ...func(*miekg.Msg, *miekg.Client)) *miekg.Msg {
+func (s *server) query(t *testing.T, name string, kind uint16, change ...func(*miekg.Msg, *miekg.Client)) *miekg.Msg {
 	t.Helper()
-	question := new(miekg.Msg).SetQuestion(miekg.Fqdn(name), kind)
+	request := new(miekg.Msg).SetQuestion(miekg.Fqdn(name), kind)
 	client := &miekg.Client{Net: "udp", Timeout: 5 * time.Second}
 	for _, c := range change {
-		c(question, client)
+		c(request, client)
 	}
 	address := s.udp
 	if client.Net == "tcp" {
 		address = s.tcp
 	}
-	answer, _, err := client.Exchange(question, address)
+	answer, _, err := client.Exchange(request, address)
 	require.NoError(t, err, name)
 	return answer
 }
 
-func byTCP(_ *miekg.Msg, client *miekg.Client) { client.Net = "tcp" }
+func overTCP(_ *miekg.Msg, client *miekg.Client) { client.Net = "tcp" }
 
-// values are the answers without their times to live.
+// values returns records as text, without their TTLs.
 func values(records []miekg.RR) []string {
 	var lines []string
 	for _, record := range records {
@@ -100,7 +100,7 @@ func values(records []miekg.RR) []string {
 	return lines
 }
 
-func TestNamesOfTheZoneAreAnsweredWithAuthority(t *testing.T) {
+func TestZoneNamesGetAuthoritativeAnswers(t *testing.T) {
 	s := serve(t)
 	s.write(t, zone())
 	for _, c := range []struct {
@@ -124,49 +124,49 @@ func TestNamesOfTheZoneAreAnsweredWithAuthority(t *testing.T) {
 			[]string{"www.site.localcloud.test. CNAME site.localcloud.test.", "site.localcloud.test. A 198.18.1.1"}},
 		{"elsewhere.localcloud.test", miekg.TypeA, []string{"elsewhere.localcloud.test. CNAME www.example.org."}},
 	} {
-		for _, answer := range []*miekg.Msg{s.ask(t, c.name, c.kind), s.ask(t, c.name, c.kind, byTCP)} {
+		for _, answer := range []*miekg.Msg{s.query(t, c.name, c.kind), s.query(t, c.name, c.kind, overTCP)} {
 			require.Equal(t, miekg.RcodeSuccess, answer.Rcode, c.name)
 			require.True(t, answer.Authoritative, c.name)
 			require.Equal(t, c.want, values(answer.Answer))
 			require.Empty(t, answer.Ns)
 		}
 	}
-	soa := s.ask(t, "localcloud.test", miekg.TypeSOA).Answer[0].(*miekg.SOA)
+	soa := s.query(t, "localcloud.test", miekg.TypeSOA).Answer[0].(*miekg.SOA)
 	require.Equal(t, "ns.localcloud.test.", soa.Ns)
 	require.NotZero(t, soa.Serial)
-	require.Equal(t, uint32(300), s.ask(t, "site.localcloud.test", miekg.TypeA).Answer[0].Header().Ttl)
-	require.Len(t, s.ask(t, "site.localcloud.test", miekg.TypeANY).Answer, 2)
+	require.Equal(t, uint32(300), s.query(t, "site.localcloud.test", miekg.TypeA).Answer[0].Header().Ttl)
+	require.Len(t, s.query(t, "site.localcloud.test", miekg.TypeANY).Answer, 2)
 }
 
-func TestANameThatIsMissingIsToldFromATypeThatIsMissing(t *testing.T) {
+func TestMissingNameIsDistinguishedFromMissingType(t *testing.T) {
 	s := serve(t)
 	s.write(t, zone())
 	for name, rcode := range map[string]int{
 		"missing.localcloud.test":         miekg.RcodeNameError,
 		"a.site.localcloud.test":          miekg.RcodeNameError,
-		"nowhere.localcloud.test":         miekg.RcodeNameError, // the alias is there, what it leads to is not
+		"nowhere.localcloud.test":         miekg.RcodeNameError, // an alias whose target is missing
 		"site.localcloud.test":            miekg.RcodeSuccess,
 		"www.site.localcloud.test":        miekg.RcodeSuccess,
 		"this.any.localcloud.test":        miekg.RcodeSuccess,
-		"any.localcloud.test":             miekg.RcodeSuccess, // there is a name below it
+		"any.localcloud.test":             miekg.RcodeSuccess, // has a name below it
 		"_tcp.localcloud.test":            miekg.RcodeSuccess,
 		"localcloud.test":                 miekg.RcodeSuccess,
 		"other._sip._tcp.localcloud.test": miekg.RcodeNameError,
 	} {
-		answer := s.ask(t, name, miekg.TypeAAAA)
+		answer := s.query(t, name, miekg.TypeAAAA)
 		require.Equal(t, miekg.RcodeToString[rcode], miekg.RcodeToString[answer.Rcode], name)
 		require.True(t, answer.Authoritative, name)
 		require.Len(t, answer.Ns, 1, name)
 		require.Equal(t, miekg.TypeSOA, answer.Ns[0].Header().Rrtype)
-		require.LessOrEqual(t, answer.Ns[0].Header().Ttl, uint32(5), "a resolver soon asks again")
+		require.LessOrEqual(t, answer.Ns[0].Header().Ttl, uint32(5), "resolvers retry soon")
 	}
 }
 
-func TestASubzoneIsReferredToItsServers(t *testing.T) {
+func TestSubzoneIsDelegated(t *testing.T) {
 	s := serve(t)
 	s.write(t, zone())
 	for _, name := range []string{"sub.localcloud.test", "www.sub.localcloud.test"} {
-		answer := s.ask(t, name, miekg.TypeA)
+		answer := s.query(t, name, miekg.TypeA)
 		require.Equal(t, miekg.RcodeSuccess, answer.Rcode)
 		require.False(t, answer.Authoritative)
 		require.Empty(t, answer.Answer)
@@ -176,82 +176,82 @@ func TestASubzoneIsReferredToItsServers(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotTheZonesIsRefused(t *testing.T) {
+func TestQueriesOutsideZoneAreRefused(t *testing.T) {
 	s := serve(t)
 	s.write(t, zone())
-	require.Equal(t, miekg.RcodeRefused, s.ask(t, "example.org", miekg.TypeA).Rcode)
-	require.Equal(t, miekg.RcodeRefused, s.ask(t, "notlocalcloud.test", miekg.TypeA).Rcode)
-	chaos := func(question *miekg.Msg, _ *miekg.Client) { question.Question[0].Qclass = miekg.ClassCHAOS }
-	require.Equal(t, miekg.RcodeRefused, s.ask(t, "localcloud.test", miekg.TypeTXT, chaos).Rcode)
-	notify := func(question *miekg.Msg, _ *miekg.Client) { question.Opcode = miekg.OpcodeNotify }
-	require.Equal(t, miekg.RcodeNotImplemented, s.ask(t, "localcloud.test", miekg.TypeSOA, notify).Rcode)
+	require.Equal(t, miekg.RcodeRefused, s.query(t, "example.org", miekg.TypeA).Rcode)
+	require.Equal(t, miekg.RcodeRefused, s.query(t, "notlocalcloud.test", miekg.TypeA).Rcode)
+	chaos := func(request *miekg.Msg, _ *miekg.Client) { request.Question[0].Qclass = miekg.ClassCHAOS }
+	require.Equal(t, miekg.RcodeRefused, s.query(t, "localcloud.test", miekg.TypeTXT, chaos).Rcode)
+	notify := func(request *miekg.Msg, _ *miekg.Client) { request.Opcode = miekg.OpcodeNotify }
+	require.Equal(t, miekg.RcodeNotImplemented, s.query(t, "localcloud.test", miekg.TypeSOA, notify).Rcode)
 }
 
-func TestAliasesInACircleEndInAFailure(t *testing.T) {
+func TestCNAMELoopReturnsServerFailure(t *testing.T) {
 	s := serve(t)
 	s.write(t, zone())
-	require.Equal(t, miekg.RcodeServerFailure, s.ask(t, "round.localcloud.test", miekg.TypeA).Rcode)
+	require.Equal(t, miekg.RcodeServerFailure, s.query(t, "round.localcloud.test", miekg.TypeA).Rcode)
 }
 
-func TestALongAnswerIsCutForUDPAndWholeForTCP(t *testing.T) {
+func TestLongAnswerIsTruncatedOverPlainUDP(t *testing.T) {
 	s := serve(t)
 	s.write(t, zone())
-	cut := s.ask(t, "long.localcloud.test", miekg.TypeTXT)
-	require.True(t, cut.Truncated)
-	whole := s.ask(t, "long.localcloud.test", miekg.TypeTXT, byTCP)
-	require.False(t, whole.Truncated)
-	require.Len(t, whole.Answer, 3)
-	extended := s.ask(t, "long.localcloud.test", miekg.TypeTXT, func(question *miekg.Msg, _ *miekg.Client) {
-		question.SetEdns0(4096, false)
+	plain := s.query(t, "long.localcloud.test", miekg.TypeTXT)
+	require.True(t, plain.Truncated)
+	tcp := s.query(t, "long.localcloud.test", miekg.TypeTXT, overTCP)
+	require.False(t, tcp.Truncated)
+	require.Len(t, tcp.Answer, 3)
+	extended := s.query(t, "long.localcloud.test", miekg.TypeTXT, func(request *miekg.Msg, _ *miekg.Client) {
+		request.SetEdns0(4096, false)
 	})
 	require.False(t, extended.Truncated)
 	require.Len(t, extended.Answer, 3)
 	require.NotNil(t, extended.IsEdns0())
 }
 
-func TestAChangedRecordIsAnsweredAtOnce(t *testing.T) {
+func TestRecordChangeTakesEffectImmediately(t *testing.T) {
 	s := serve(t)
-	require.Equal(t, miekg.RcodeServerFailure, s.ask(t, "site.localcloud.test", miekg.TypeA).Rcode, "there is no file yet")
+	require.Equal(t, miekg.RcodeServerFailure, s.query(t, "site.localcloud.test", miekg.TypeA).Rcode, "no file exists yet")
 	changed := zone()
 	for _, address := range []string{"198.18.1.7", "198.18.1.8", "198.18.1.9"} {
 		changed.Records[1].Values = []string{address}
 		s.write(t, changed)
 		require.Equal(t, []string{"site.localcloud.test. A " + address},
-			values(s.ask(t, "site.localcloud.test", miekg.TypeA).Answer))
+			values(s.query(t, "site.localcloud.test", miekg.TypeA).Answer))
 	}
 	require.NoError(t, os.WriteFile(s.file, []byte("{"), 0o600))
 	require.Equal(t, []string{"site.localcloud.test. A 198.18.1.9"},
-		values(s.ask(t, "site.localcloud.test", miekg.TypeA).Answer),
-		"a broken file leaves the names as they were")
+		values(s.query(t, "site.localcloud.test", miekg.TypeA).Answer),
+		"an invalid file does not change the names")
 }
 
-func TestTheServerEndsWithItsContext(t *testing.T) {
+func TestServerStopsWithItsContext(t *testing.T) {
 	s := serve(t)
 	s.write(t, zone())
-	s.ask(t, "site.localcloud.test", miekg.TypeA)
-	s.ask(t, "site.localcloud.test", miekg.TypeA, byTCP)
+	s.query(t, "site.localcloud.test", miekg.TypeA)
+	s.query(t, "site.localcloud.test", miekg.TypeA, overTCP)
 	s.stop()
 	select {
 	case err := <-s.ended:
 		require.NoError(t, err)
 	case <-time.After(10 * time.Second):
-		t.Fatal("it still runs")
+		t.Fatal("the server is still running")
 	}
 }
 
-func TestAZoneThatCannotBeServedIsRefusedAsAWhole(t *testing.T) {
+func TestInvalidZoneIsRejectedAsAWhole(t *testing.T) {
 	for want, record := range map[string]dns.Record{
-		"record set www.example.org is outside of it": {Name: "www.example.org", Type: "A", TTL: 1,
+		"record set www.example.org is outside the zone": {Name: "www.example.org", Type: "A", TTL: 1,
 			Values: []string{"192.0.2.1"}},
-		"record set site.localcloud.test: nothing stands beside": {Name: "site.localcloud.test", Type: "CNAME", TTL: 1,
+		"record set site.localcloud.test: a CNAME excludes": {Name: "site.localcloud.test", Type: "CNAME", TTL: 1,
 			Values: []string{"a.example.org"}},
-		"record set www.site.localcloud.test: nothing stands beside": {Name: "www.site.localcloud.test", Type: "A", TTL: 1,
+		"record set www.site.localcloud.test: a CNAME excludes": {Name: "www.site.localcloud.test", Type: "A", TTL: 1,
 			Values: []string{"192.0.2.1"}},
-		"record set localcloud.test: nothing stands beside a CNAME": {Name: "localcloud.test", Type: "CNAME", TTL: 1,
+		"record set localcloud.test: a CNAME excludes": {Name: "localcloud.test", Type: "CNAME", TTL: 1,
 			Values: []string{"a.example.org"}},
-		"it has two A record sets site.localcloud.test": {Name: "site.localcloud.test", Type: "A", TTL: 1,
+		"duplicate A record set site.localcloud.test": {Name: "site.localcloud.test", Type: "A", TTL: 1,
 			Values: []string{"192.0.2.1"}},
-		"it has two NS record sets localcloud.test": {Name: "localcloud.test", Type: "NS", TTL: 1,
+		"duplicate NS record set localcloud.test": {Name: "localcloud.test", Type: "NS", TTL: 1,
 			Values: []string{"ns.example.org"}},
 		`A record set new.localcloud.test: value "www": write an IPv4`: {Name: "new.localcloud.test", Type: "A", TTL: 1,
 			Values: []string{"www"}},
@@ -263,7 +263,7 @@ func TestAZoneThatCannotBeServedIsRefusedAsAWhole(t *testing.T) {
 	}
 }
 
-func TestThisMachineIsToldTheNamesThatLeadToAnAddress(t *testing.T) {
+func TestHostsListsNamesWithAddresses(t *testing.T) {
 	table, err := dns.NewTable(zone(), 1)
 	require.NoError(t, err)
 	address := netip.MustParseAddr

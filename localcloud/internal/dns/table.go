@@ -12,32 +12,32 @@ import (
 )
 
 const (
-	apexTTL = 900 // the time to live of the zone's own NS record, in seconds
-	// negativeTTL is how long a resolver may cache that a name does not exist, in seconds. On AWS it
-	// is 15 minutes; here, no test could wait for that.
+	apexTTL = 900 // the TTL of the zone's own NS record, in seconds
+	// negativeTTL is how long a resolver may cache that a name does not exist, in seconds. On AWS, it is 15
+	// minutes, too long for tests to wait.
 	negativeTTL = 5
 )
 
-// Table answers questions about one zone, with authority.
+// Table answers queries for one zone authoritatively.
 type Table struct {
-	origin string // with the final dot, as all names here
+	origin string // with the trailing dot, like all names in this type
 	soa    *dns.SOA
-	sets   map[string]map[uint16][]dns.RR // the records by name and type
-	// exists holds the names of the sets and all names above them, within the
-	// zone: a name may exist without a record of its own.
+	sets   map[string]map[uint16][]dns.RR // records by name and type
+	// exists contains the names of the sets and all their ancestors within the zone: an ancestor exists even
+	// without records.
 	exists map[string]bool
 }
 
-// NewTable checks a zone as a whole. Its serial number should grow with every change.
+// NewTable validates a zone and returns its table. The serial number should increase with every change.
 func NewTable(zone Zone, serial uint32) (*Table, error) {
 	if err := checkName(zone.Name); err != nil {
 		return nil, fmt.Errorf("zone %q: %w", zone.Name, err)
 	}
 	t := &Table{origin: dns.Fqdn(zone.Name), sets: map[string]map[uint16][]dns.RR{}, exists: map[string]bool{}}
-	header := func(kind uint16, ttl uint32) dns.RR_Header {
-		return dns.RR_Header{Name: t.origin, Rrtype: kind, Class: dns.ClassINET, Ttl: ttl}
+	header := func(rrType uint16, ttl uint32) dns.RR_Header {
+		return dns.RR_Header{Name: t.origin, Rrtype: rrType, Class: dns.ClassINET, Ttl: ttl}
 	}
-	// A resolver caches a negative answer for as long as the record in it lives.
+	// A resolver caches a negative answer for the TTL of the SOA record in it.
 	t.soa = &dns.SOA{
 		Hdr: header(dns.TypeSOA, negativeTTL), Ns: dns.Fqdn(zone.Server), Mbox: "hostmaster." + t.origin, Serial: serial,
 		Refresh: 7200, Retry: 900, Expire: 1209600, Minttl: negativeTTL,
@@ -55,18 +55,18 @@ func NewTable(zone Zone, serial uint32) (*Table, error) {
 func (t *Table) addSet(record Record) error {
 	name := dns.CanonicalName(record.Name)
 	if !dns.IsSubDomain(t.origin, name) {
-		return fmt.Errorf("record set %s is outside of it", record.Name)
+		return fmt.Errorf("record set %s is outside the zone", record.Name)
 	}
 	records, err := record.RRs()
 	if err != nil {
 		return err
 	}
-	kind := dns.StringToType[record.Type]
-	if len(t.sets[name][kind]) > 0 {
-		return fmt.Errorf("it has two %s record sets %s", record.Type, record.Name)
+	rrType := dns.StringToType[record.Type]
+	if len(t.sets[name][rrType]) > 0 {
+		return fmt.Errorf("duplicate %s record set %s", record.Type, record.Name)
 	}
-	if _, alias := t.sets[name][dns.TypeCNAME]; alias || kind == dns.TypeCNAME && len(t.sets[name]) > 0 {
-		return fmt.Errorf("record set %s: nothing stands beside a CNAME", record.Name)
+	if _, cname := t.sets[name][dns.TypeCNAME]; cname || rrType == dns.TypeCNAME && len(t.sets[name]) > 0 {
+		return fmt.Errorf("record set %s: a CNAME excludes other record sets with the same name", record.Name)
 	}
 	for _, r := range records {
 		t.add(r)
@@ -81,24 +81,24 @@ func (t *Table) add(record dns.RR) {
 		t.sets[name] = map[uint16][]dns.RR{}
 	}
 	t.sets[name][header.Rrtype] = append(t.sets[name][header.Rrtype], record)
-	for _, above := range t.path(name) {
-		t.exists[above] = true
+	for _, ancestor := range t.ancestry(name) {
+		t.exists[ancestor] = true
 	}
 }
 
-// path lists a name of the zone and all above it, up to the zone's own.
-func (t *Table) path(name string) []string {
-	var path []string
+// ancestry returns a name in the zone and its ancestors, up to the origin.
+func (t *Table) ancestry(name string) []string {
+	var names []string
 	for _, offset := range dns.Split(name) {
-		path = append(path, name[offset:])
+		names = append(names, name[offset:])
 		if name[offset:] == t.origin {
 			break
 		}
 	}
-	return path
+	return names
 }
 
-// Answer answers a request with one question.
+// Answer returns the reply to a query with one question.
 func (t *Table) Answer(request *dns.Msg) *dns.Msg {
 	reply := new(dns.Msg).SetReply(request)
 	question := request.Question[0]
@@ -111,13 +111,13 @@ func (t *Table) Answer(request *dns.Msg) *dns.Msg {
 	return reply
 }
 
-// resolve follows aliases within the zone. name keeps the spelling of who asks.
-func (t *Table) resolve(reply *dns.Msg, name string, kind uint16) {
+// resolve adds a name's records to the reply, and follows CNAMEs within the zone. name keeps the client's spelling.
+func (t *Table) resolve(reply *dns.Msg, name string, rrType uint16) {
 	seen := map[string]bool{}
-	for dns.IsSubDomain(t.origin, dns.CanonicalName(name)) { // otherwise, another server knows
+	for dns.IsSubDomain(t.origin, dns.CanonicalName(name)) {
 		canonical := dns.CanonicalName(name)
 		if seen[canonical] {
-			reply.Rcode = dns.RcodeServerFailure // aliases that lead in a circle
+			reply.Rcode = dns.RcodeServerFailure // CNAME loop
 			return
 		}
 		seen[canonical] = true
@@ -130,13 +130,13 @@ func (t *Table) resolve(reply *dns.Msg, name string, kind uint16) {
 		if !exists {
 			reply.Rcode = dns.RcodeNameError
 		}
-		answers, alias := sets[kind], sets[dns.TypeCNAME]
-		if kind == dns.TypeANY {
+		answers, cname := sets[rrType], sets[dns.TypeCNAME]
+		if rrType == dns.TypeANY {
 			answers = slices.Concat(slices.Collect(maps.Values(sets))...)
 		}
 		found := len(answers) > 0
 		if !found {
-			answers = alias
+			answers = cname
 		}
 		if len(answers) == 0 {
 			reply.Ns = []dns.RR{t.soa}
@@ -146,39 +146,39 @@ func (t *Table) resolve(reply *dns.Msg, name string, kind uint16) {
 			record.Header().Name = name
 			reply.Answer = append(reply.Answer, record)
 		}
-		if found || len(alias) == 0 {
+		if found || len(cname) == 0 {
 			return
 		}
-		name = alias[0].(*dns.CNAME).Target
+		name = cname[0].(*dns.CNAME).Target
 	}
 }
 
-// find returns the sets of a name, or those of the wildcard that stands for it.
+// find returns the sets of a name, or those of the wildcard that matches it.
 func (t *Table) find(name string) (sets map[uint16][]dns.RR, exists bool) {
 	if t.exists[name] {
 		return t.sets[name], true
 	}
-	for _, above := range t.path(name)[1:] {
-		if t.exists[above] {
-			sets, exists = t.sets["*."+above]
+	for _, ancestor := range t.ancestry(name)[1:] {
+		if t.exists[ancestor] {
+			sets, exists = t.sets["*."+ancestor]
 			return sets, exists
 		}
 	}
 	return nil, false
 }
 
-// delegation returns the name servers of the subzone that a name is in, or nil.
+// delegation returns the NS records of the delegated subzone that contains a name, or nil.
 func (t *Table) delegation(name string) []dns.RR {
-	path := t.path(name)
-	for _, above := range slices.Backward(path[:len(path)-1]) {
-		if servers := t.sets[above][dns.TypeNS]; len(servers) > 0 {
+	names := t.ancestry(name)
+	for _, ancestor := range slices.Backward(names[:len(names)-1]) {
+		if servers := t.sets[ancestor][dns.TypeNS]; len(servers) > 0 {
 			return servers
 		}
 	}
 	return nil
 }
 
-// glue returns the addresses of name servers, as far as they are records of this zone.
+// glue returns the address records of name servers, if they are in this zone.
 func (t *Table) glue(servers []dns.RR) []dns.RR {
 	var addresses []dns.RR
 	for _, server := range servers {
@@ -190,12 +190,12 @@ func (t *Table) glue(servers []dns.RR) []dns.RR {
 
 // Host is a name with one of its addresses.
 type Host struct {
-	Name    string // without the final dot
+	Name    string // without the trailing dot
 	Address netip.Addr
 }
 
-// Hosts lists every name that leads to an IPv4 address, also by aliases within
-// the zone, in the order of the names. A wildcard is no name.
+// Hosts returns all names that resolve to an IPv4 address, directly or through CNAMEs within the zone, sorted by
+// name and address. It omits wildcards.
 func (t *Table) Hosts() []Host {
 	var hosts []Host
 	for name := range t.sets {

@@ -1,5 +1,4 @@
-// Package dockerd finds or starts the Docker engine that localcloud runs on,
-// and drives it through the docker command.
+// Package dockerd finds or starts localcloud's Docker engine, and controls it through the docker command.
 package dockerd
 
 import (
@@ -16,21 +15,20 @@ import (
 	"immutable-infra/localcloud/internal/run"
 )
 
-// Label marks every container, volume, network and image of localcloud; its
-// value is the home directory.
+// Label marks all containers, volumes, networks and images of localcloud. Its value is the home directory.
 const Label = "immutable-infra.localcloud"
 
-// ErrNoContainer is wrapped by the error about a container that does not exist.
+// ErrNoContainer is wrapped by errors for containers that do not exist.
 var ErrNoContainer = errors.New("no such container")
 
-// Docker is the docker command, pointed at one engine.
+// Docker runs the docker command against one engine.
 type Docker struct {
 	Runner run.Runner
-	Host   string                                // DOCKER_HOST; "" means what the environment says
-	find   func(context.Context) (string, error) // returns Host at each command instead, where it is set
+	Host   string                                // DOCKER_HOST; "" means the environment's
+	find   func(context.Context) (string, error) // if not nil, returns Host for each command
 }
 
-// Container is what localcloud wants to know of a container.
+// Container is the part of `docker container inspect` that localcloud needs.
 type Container struct {
 	ID    string `json:"Id"`
 	Name  string
@@ -49,7 +47,7 @@ type Container struct {
 	}
 }
 
-// Run runs one docker command and returns its standard output without the final newline.
+// Run runs one docker command and returns its standard output without the trailing newline.
 func (d Docker) Run(ctx context.Context, args ...string) (string, error) {
 	if d.find != nil {
 		host, err := d.find(ctx)
@@ -66,7 +64,7 @@ func (d Docker) Run(ctx context.Context, args ...string) (string, error) {
 	return strings.TrimSuffix(string(output), "\n"), err
 }
 
-// Socket is the path of the engine's socket.
+// Socket returns the path of the engine's Unix socket.
 func (d Docker) Socket(ctx context.Context) (string, error) {
 	host := d.Host
 	if d.find != nil {
@@ -82,7 +80,7 @@ func (d Docker) Socket(ctx context.Context) (string, error) {
 	return path, nil
 }
 
-// Inspect returns a container by its name or id. The error about a missing one wraps ErrNoContainer.
+// Inspect returns a container by name or id. The error for a missing container wraps ErrNoContainer.
 func (d Docker) Inspect(ctx context.Context, name string) (Container, error) {
 	output, err := d.Run(ctx, "container", "inspect", name)
 	failed, ok := errors.AsType[*run.Error](err)
@@ -94,13 +92,13 @@ func (d Docker) Inspect(ctx context.Context, name string) (Container, error) {
 	}
 	var containers []Container
 	if err := json.Unmarshal([]byte(output), &containers); err != nil || len(containers) != 1 {
-		return Container{}, fmt.Errorf("docker container inspect %s: unexpected answer %.200q: %w", name, output, err)
+		return Container{}, fmt.Errorf("docker container inspect %s: unexpected output %.200q: %w", name, output, err)
 	}
 	containers[0].Name = strings.TrimPrefix(containers[0].Name, "/")
 	return containers[0], nil
 }
 
-// List returns all containers, running or not, that carry all given labels ("key" or "key=value").
+// List returns all containers, running or not, that have all given labels ("key" or "key=value").
 func (d Docker) List(ctx context.Context, labels ...string) ([]Container, error) {
 	args := []string{"ps", "--all", "--quiet", "--no-trunc"}
 	for _, label := range labels {
@@ -122,7 +120,7 @@ func (d Docker) List(ctx context.Context, labels ...string) ([]Container, error)
 	return containers, nil
 }
 
-// Remove removes containers with their anonymous volumes, running or not. Missing ones are no error.
+// Remove removes containers, running or not, and their anonymous volumes. It ignores missing containers.
 func (d Docker) Remove(ctx context.Context, names ...string) error {
 	if len(names) == 0 {
 		return nil
@@ -140,12 +138,12 @@ func (d Docker) Remove(ctx context.Context, names ...string) error {
 	return nil
 }
 
-// Memory returns how many bytes of memory each running container uses, by id, without the page
-// cache that the kernel could drop, as `docker stats` counts it.
+// Memory returns the memory use of running containers in bytes, by id. Like `docker stats`, it excludes
+// reclaimable page cache.
 func (d Docker) Memory(ctx context.Context, ids ...string) (map[string]int64, error) {
 	used := map[string]int64{}
 	if len(ids) == 0 {
-		return used, nil // where `docker stats` would show all
+		return used, nil // without ids, `docker stats` shows all containers
 	}
 	args := append([]string{"stats", "--no-stream", "--no-trunc", "--format", "{{.ID}} {{.MemUsage}}"}, ids...)
 	output, err := d.Run(ctx, args...)
@@ -158,7 +156,7 @@ func (d Docker) Memory(ctx context.Context, ids ...string) (map[string]int64, er
 			continue
 		}
 		if used[fields[0]], err = units.RAMInBytes(fields[1]); err != nil {
-			return nil, fmt.Errorf("docker stats: %w", err)
+			return nil, fmt.Errorf("cannot parse the output of docker stats: %w", err)
 		}
 	}
 	return used, nil

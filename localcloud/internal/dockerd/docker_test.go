@@ -12,51 +12,51 @@ import (
 	"immutable-infra/localcloud/internal/state"
 )
 
-// fixedAnswer is a docker command that always says the same.
-type fixedAnswer struct {
+// fixedOutput is a Runner that always returns the same output or error.
+type fixedOutput struct {
 	output string
 	err    error
 }
 
-func (f fixedAnswer) Run(_ context.Context, command run.Command) ([]byte, error) {
+func (f fixedOutput) Run(_ context.Context, command run.Command) ([]byte, error) {
 	if f.err != nil {
 		return nil, &run.Error{Command: command, Output: f.output, Err: f.err}
 	}
 	return []byte(f.output), nil
 }
 
-func TestMemoryIsReadInBytes(t *testing.T) {
-	docker := Docker{Runner: fixedAnswer{output: "abc\t245.5MiB / 1GiB\ndef\t512B / 2GiB\n"}}
+func TestMemoryIsReturnedInBytes(t *testing.T) {
+	docker := Docker{Runner: fixedOutput{output: "abc\t245.5MiB / 1GiB\ndef\t512B / 2GiB\n"}}
 	used, err := docker.Memory(t.Context(), "abc", "def")
 	require.NoError(t, err)
 	require.Equal(t, map[string]int64{"abc": 257425408, "def": 512}, used)
 }
 
-func TestAMissingContainerIsToldFromABrokenEngine(t *testing.T) {
-	docker := Docker{Runner: fixedAnswer{output: "Error: No such container: web", err: errors.New("exit status 1")}}
+func TestMissingContainerIsDistinguishedFromEngineFailure(t *testing.T) {
+	docker := Docker{Runner: fixedOutput{output: "Error: No such container: web", err: errors.New("exit status 1")}}
 	_, err := docker.Inspect(t.Context(), "web")
 	require.ErrorIs(t, err, ErrNoContainer)
 	require.NoError(t, docker.Remove(t.Context(), "web"))
 
 	docker = Docker{
-		Runner: fixedAnswer{output: "Error response from daemon: device busy", err: errors.New("exit status 1")},
+		Runner: fixedOutput{output: "Error response from daemon: device busy", err: errors.New("exit status 1")},
 	}
 	_, err = docker.Inspect(t.Context(), "web")
 	require.NotErrorIs(t, err, ErrNoContainer)
 	require.ErrorContains(t, docker.Remove(t.Context(), "web"), "device busy")
 }
 
-func TestTheSocketFitsWhereverTheProjectIs(t *testing.T) {
+func TestSocketPathFitsForDeepProjects(t *testing.T) {
 	deep := New(state.Home("/"+strings.Repeat("deep/", 30)+".localcloud"), nil)
 	require.Less(t, len(strings.TrimPrefix(deep.host(), "unix://")), maxSocketPath)
 	other := New(state.Home("/"+strings.Repeat("deep/", 31)+".localcloud"), nil)
-	require.NotEqual(t, deep.host(), other.host(), "two projects share no engine")
+	require.NotEqual(t, deep.host(), other.host(), "projects do not share an engine")
 }
 
-func TestNoEngineIsAnErrorOfItsOwn(t *testing.T) {
+func TestMissingEngineReturnsErrNotRunning(t *testing.T) {
 	t.Setenv("DOCKER_HOST", "")
 	_, _, err := New(state.Home(t.TempDir()),
-		fixedAnswer{output: "Cannot connect", err: errors.New("exit status 1")}).Find(t.Context())
+		fixedOutput{output: "Cannot connect", err: errors.New("exit status 1")}).Find(t.Context())
 	require.ErrorIs(t, err, ErrNotRunning)
 	require.ErrorContains(t, err, "Cannot connect")
 }

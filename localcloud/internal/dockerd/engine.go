@@ -23,22 +23,22 @@ import (
 )
 
 const (
-	maxSocketPath = 107 // the longest path of a Unix socket (sun_path, unix(7))
+	maxSocketPath = 107 // bytes in the path of a Unix socket (sun_path, unix(7))
 	startTimeout  = 60 * time.Second
 	stopTimeout   = 60 * time.Second
 )
 
-// ErrNotRunning is returned where no Docker engine answers.
-var ErrNotRunning = errors.New("no Docker engine answers")
+// ErrNotRunning is returned if no Docker engine responds.
+var ErrNotRunning = errors.New("no Docker engine responds")
 
-// Engine is the Docker engine of one home: the user's where one answers, and
-// otherwise one of localcloud's own, which keeps everything below the home.
+// Engine is the Docker engine of one home: the user's engine if it responds, otherwise localcloud's own engine,
+// which keeps its data below the home.
 type Engine struct {
 	home   state.Home
 	runner run.Runner
 }
 
-// Docker returns the docker command for the engine that runs, which is found at the first use.
+// Docker returns the docker command for the running engine, which it finds at the first use.
 func (e *Engine) Docker() Docker {
 	var mu sync.Mutex
 	var found *Docker
@@ -56,24 +56,24 @@ func (e *Engine) Docker() Docker {
 	}}
 }
 
-// New returns the engine of a home, without looking for it.
+// New returns the engine of a home. It does not access the engine.
 func New(h state.Home, runner run.Runner) *Engine { return &Engine{home: h, runner: runner} }
 
-// Find returns the engine that runs. own says whether localcloud started it.
-// The error wraps ErrNotRunning when there is none.
+// Find returns the running engine. own reports whether it is localcloud's own. The error wraps ErrNotRunning if no
+// engine responds.
 func (e *Engine) Find(ctx context.Context) (docker Docker, own bool, err error) {
 	docker = Docker{Runner: e.runner, Host: e.host()}
 	if _, err := e.pid(); err == nil {
-		if err := answers(ctx, docker); err == nil {
+		if err := ping(ctx, docker); err == nil {
 			return docker, true, nil
 		}
 	}
 	docker.Host = ""
 	if os.Getenv("DOCKER_HOST") == e.host() {
-		// Left in the environment by an earlier `localcloud env`.
+		// An earlier `localcloud env` set the variable to localcloud's own engine, which does not respond.
 		docker.Host = "unix:///var/run/docker.sock"
 	}
-	if err := answers(ctx, docker); err != nil {
+	if err := ping(ctx, docker); err != nil {
 		return Docker{}, false, fmt.Errorf("%w: %w", ErrNotRunning, err)
 	}
 	return docker, false, nil
@@ -88,13 +88,13 @@ func (e *Engine) Ensure(ctx context.Context) (docker Docker, own bool, err error
 	return Docker{Runner: e.runner, Host: e.host()}, true, e.start(ctx)
 }
 
-// start runs dockerd beyond the life of this process. Its firewall rules and default bridge are
-// off: localcloud has its own, and stopping the engine must leave nothing behind.
+// start starts dockerd so that it outlives this process. dockerd's firewall rules and default bridge are disabled:
+// localcloud has its own, and a stopped engine must leave nothing behind.
 func (e *Engine) start(ctx context.Context) (err error) {
 	defer run.Wrap(&err, "start a Docker engine")
 	daemon, err := run.Find("dockerd")
 	if err != nil {
-		return errors.New("no dockerd on this machine: install Docker's engine (on Debian: apt-get install docker.io)")
+		return errors.New("dockerd is not installed: install Docker's engine (on Debian: apt-get install docker.io)")
 	}
 	for _, dir := range []string{e.home.Engine(), e.home.Run(), e.execRoot()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -102,12 +102,12 @@ func (e *Engine) start(ctx context.Context) (err error) {
 		}
 	}
 	if _, err := e.pid(); errors.Is(err, os.ErrProcessDone) {
-		// Left by a machine that went down: dockerd refuses to start beside it.
+		// The pid file is left over from before a restart of the machine, and dockerd would refuse to start.
 		if err := os.Remove(e.pidFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	if err := e.stopLeftover(ctx); err != nil {
+	if err := e.stopContainerd(ctx); err != nil {
 		return err
 	}
 	logFile := filepath.Join(e.home.Run(), "dockerd.log")
@@ -128,26 +128,25 @@ func (e *Engine) start(ctx context.Context) (err error) {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	exited := make(chan error, 1)
+	go func() { exited <- cmd.Wait() }()
 	starting, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	docker := Docker{Runner: e.runner, Host: e.host()}
 	if err := run.Await(starting, startTimeout, 100*time.Millisecond, func(ctx context.Context) error {
 		select {
-		case err := <-ended:
-			cancel(fmt.Errorf("dockerd ended: %w", err))
+		case err := <-exited:
+			cancel(fmt.Errorf("dockerd exited: %w", err))
 		default:
 		}
-		return answers(ctx, docker)
+		return ping(ctx, docker)
 	}); err != nil {
-		return fmt.Errorf("dockerd does not answer: %w; see %s", errors.Join(context.Cause(starting), err), logFile)
+		return fmt.Errorf("dockerd does not respond: %w; see %s", errors.Join(context.Cause(starting), err), logFile)
 	}
 	return nil
 }
 
-// Stop stops localcloud's own engine, if it runs, and removes its data. An
-// engine of the user's is never touched.
+// Stop stops localcloud's own engine, if it is running, and removes its data. It never touches the user's engine.
 func (e *Engine) Stop(ctx context.Context) (err error) {
 	defer run.Wrap(&err, "stop localcloud's Docker engine")
 	pid, err := e.pid()
@@ -168,15 +167,15 @@ func (e *Engine) Stop(ctx context.Context) (err error) {
 	return nil
 }
 
-// Exists says whether localcloud has an engine of its own here, running or not.
+// Exists reports whether the home has its own engine, running or not.
 func (e *Engine) Exists() bool {
 	_, err := os.Stat(e.home.Engine())
 	return err == nil
 }
 
-// stopLeftover ends the containerd of an engine that was killed: the next engine would treat it as
-// its own while it dies, and wait for it in vain.
-func (e *Engine) stopLeftover(ctx context.Context) error {
+// stopContainerd stops the containerd of a killed engine: the next engine would mistake it for its own while it is
+// shutting down, and wait for it in vain.
+func (e *Engine) stopContainerd(ctx context.Context) error {
 	pidFile := filepath.Join(e.execRoot(), "containerd", "containerd.pid")
 	pid, err := state.ReadPID(pidFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -185,7 +184,7 @@ func (e *Engine) stopLeftover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if runs(pid, e.execRoot()) {
+	if commandLineContains(pid, e.execRoot()) {
 		if err := stop(ctx, pid); err != nil {
 			return fmt.Errorf("stop containerd: %w", err)
 		}
@@ -193,14 +192,13 @@ func (e *Engine) stopLeftover(ctx context.Context) error {
 	return os.Remove(pidFile)
 }
 
-// unmountBelow unmounts what a killed engine left mounted in a directory, the
-// directory itself included.
+// unmountBelow unmounts the file systems that a killed engine left mounted at or below a directory.
 func unmountBelow(dir string) error {
 	table, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return err
 	}
-	// The last mounted first: mounts nest and stack.
+	// In reverse order, because mounts nest and stack.
 	for _, line := range slices.Backward(strings.Split(string(table), "\n")) {
 		// The fifth field is the mount point (proc_pid_mountinfo(5)).
 		fields := strings.Fields(line)
@@ -214,7 +212,7 @@ func unmountBelow(dir string) error {
 	return nil
 }
 
-// stop ends a process that is not a child and waits until it is gone.
+// stop terminates a process, which need not be a child, and waits until it has exited.
 func stop(ctx context.Context, pid int) error {
 	handle, err := unix.PidfdOpen(pid, 0)
 	if errors.Is(err, unix.ESRCH) {
@@ -236,29 +234,29 @@ func stop(ctx context.Context, pid int) error {
 	})
 }
 
-// pid returns the process id of localcloud's own engine. The error wraps
-// os.ErrProcessDone when the process of the pid file is gone or another one.
+// pid returns the process id of localcloud's own engine. The error wraps os.ErrProcessDone if the process in the
+// pid file has exited or is another program.
 func (e *Engine) pid() (int, error) {
 	pid, err := state.ReadPID(e.pidFile())
 	if err != nil {
 		return 0, err
 	}
-	if !runs(pid, "\x00"+e.home.Engine()+"\x00") {
+	if !commandLineContains(pid, "\x00"+e.home.Engine()+"\x00") {
 		return 0, fmt.Errorf("process %d: %w", pid, os.ErrProcessDone)
 	}
 	return pid, nil
 }
 
-// runs reports whether a process has a text on its command line.
-func runs(pid int, text string) bool {
+// commandLineContains reports whether a process exists and its command line contains text.
+func commandLineContains(pid int, text string) bool {
 	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	return err == nil && strings.Contains(string(line), text)
 }
 
 func (e *Engine) pidFile() string { return filepath.Join(e.home.Run(), "docker.pid") }
 
-// runtimeDir is where sockets and mounts of the engine go: short, because of
-// maxSocketPath, and on a file system that a reboot clears.
+// runtimeDir returns the directory for the engine's sockets and mounts. Its path is short because of
+// maxSocketPath, and a reboot clears its file system.
 func (e *Engine) runtimeDir() string {
 	sum := sha256.Sum256([]byte(e.home))
 	return "/run/localcloud-" + hex.EncodeToString(sum[:4])
@@ -266,7 +264,7 @@ func (e *Engine) runtimeDir() string {
 
 func (e *Engine) execRoot() string { return filepath.Join(e.runtimeDir(), "exec") }
 
-// host is DOCKER_HOST of localcloud's own engine.
+// host returns the DOCKER_HOST of localcloud's own engine.
 func (e *Engine) host() string {
 	socket := filepath.Join(e.home.Run(), "docker.sock")
 	if len(socket) > maxSocketPath {
@@ -275,7 +273,7 @@ func (e *Engine) host() string {
 	return "unix://" + socket
 }
 
-func answers(ctx context.Context, docker Docker) error {
+func ping(ctx context.Context, docker Docker) error {
 	_, err := docker.Run(ctx, "version", "--format", "{{.Server.Version}}")
 	return err
 }

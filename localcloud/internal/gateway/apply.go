@@ -17,8 +17,7 @@ import (
 	"immutable-infra/localcloud/internal/state"
 )
 
-// Apply brings the gateway in whose network namespace it runs to the state
-// that the files describe. It is safe to repeat.
+// Apply configures the gateway in the current network namespace as its state file describes. It is idempotent.
 func Apply(ctx context.Context, runner run.Runner) (err error) {
 	defer run.Wrap(&err, "apply gateway state")
 	unlock, err := state.Lock(filepath.Join(runDir, "lock"), 0)
@@ -48,7 +47,7 @@ func Apply(ctx context.Context, runner run.Runner) (err error) {
 	return state.WriteJSON(recordFile, after)
 }
 
-// load brings the kernel to a state, from that of the record before. It returns the record of the new one.
+// load configures the kernel for the wanted state, starting from the recorded state before. It returns the new record.
 func load(
 	ctx context.Context, runner run.Runner, config cloud.GatewayConfig, wanted cloud.GatewayState, before record,
 	now time.Time,
@@ -58,7 +57,7 @@ func load(
 	if err != nil {
 		return record{}, err
 	}
-	// The outside interface takes the public addresses, so that the network finds them here.
+	// The outside interface needs the public addresses, so that the gateway answers ARP for them.
 	for public := range after.Holders {
 		if _, err := runner.Run(ctx, run.IP("address", "replace", public.String()+"/32", "dev", outside)); err != nil {
 			return record{}, err
@@ -74,7 +73,7 @@ func load(
 	return after, before.settle(ctx, runner, after, moves, wanted.Move.Connections)
 }
 
-// writeLeases rewrites what dnsmasq reads again on SIGHUP.
+// writeLeases writes the DHCP and hosts files of dnsmasq and makes it reload them.
 func writeLeases(wanted cloud.GatewayState) error {
 	if err := errors.Join(state.WriteFile(dhcpFile, []byte(dhcpHosts(wanted)), 0o644),
 		state.WriteFile(hostsFile, []byte(hosts(wanted)), 0o644)); err != nil {
@@ -82,18 +81,18 @@ func writeLeases(wanted cloud.GatewayState) error {
 	}
 	pid, err := state.ReadPID(dnsmasqPIDFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // not started yet: it will read them then
+		return nil // dnsmasq has not started yet, and will read them when it does
 	}
 	if err != nil {
 		return err
 	}
 	if err := syscall.Kill(pid, syscall.SIGHUP); err != nil && !errors.Is(err, syscall.ESRCH) {
-		return fmt.Errorf("reload dnsmasq: %w", err)
+		return fmt.Errorf("cannot reload dnsmasq: %w", err)
 	}
 	return nil
 }
 
-// dropAddresses gives up the public addresses that belong to no interface any more.
+// dropAddresses removes public addresses that no longer belong to an instance from the outside interface.
 func dropAddresses(ctx context.Context, runner run.Runner, wanted map[netip.Addr]holder) error {
 	output, err := runner.Run(ctx, run.IP("-json", "-4", "address", "show", "dev", outside))
 	if err != nil {
@@ -106,11 +105,11 @@ func dropAddresses(ctx context.Context, runner run.Runner, wanted map[netip.Addr
 		} `json:"addr_info"`
 	}
 	if err := json.Unmarshal(output, &links); err != nil {
-		return fmt.Errorf("addresses of %s: %w", outside, err)
+		return fmt.Errorf("cannot parse the addresses of %s: %w", outside, err)
 	}
 	for _, link := range links {
 		for _, address := range link.Addresses {
-			// The gateway's own has the prefix of the network.
+			// The gateway's own address has the network's prefix length.
 			if _, keep := wanted[address.Local]; keep || address.PrefixLen != 32 {
 				continue
 			}

@@ -12,7 +12,7 @@ import (
 	"immutable-infra/localcloud/internal/run"
 )
 
-// script answers command lines and records them.
+// script is a Runner that records command lines and returns scripted output.
 type script struct {
 	lines  []string
 	answer func(line string) (string, error)
@@ -31,7 +31,7 @@ func (s *script) Run(_ context.Context, command run.Command) ([]byte, error) {
 	return []byte(output), err
 }
 
-func TestOnlyAddressesThatBelongToNobodyAreGivenUp(t *testing.T) {
+func TestOnlyUnassignedAddressesAreRemoved(t *testing.T) {
 	runner := &script{answer: func(string) (string, error) {
 		return `[{"addr_info":[{"local":"198.18.0.16","prefixlen":23},{"local":"198.18.1.1","prefixlen":32},{"local":"198.18.1.2","prefixlen":32}]}]`, nil
 	}}
@@ -40,20 +40,21 @@ func TestOnlyAddressesThatBelongToNobodyAreGivenUp(t *testing.T) {
 	require.Equal(t, []string{"ip -json -4 address show dev eth0", "ip address del 198.18.1.2/32 dev eth0"}, runner.lines)
 }
 
-func TestCuttingAnAddressWithoutConnectionsIsNoError(t *testing.T) {
+func TestDroppingNoConnectionsIsNotAnError(t *testing.T) {
 	runner := &script{answer: func(string) (string, error) {
 		return "conntrack v1.4.8 (conntrack-tools): 0 flow entries have been deleted.", errors.New("exit status 1")
 	}}
-	require.NoError(t, cut(t.Context(), runner, netip.MustParseAddr("198.18.1.1")))
+	require.NoError(t, dropConnections(t.Context(), runner, netip.MustParseAddr("198.18.1.1")))
 	require.Equal(t, []string{
 		"conntrack --delete --orig-dst 198.18.1.1", "conntrack --delete --reply-dst 198.18.1.1",
 		"conntrack --delete --orig-src 198.18.1.1", "conntrack --delete --reply-src 198.18.1.1",
 	}, runner.lines)
 }
 
-func TestAFailureToCutConnectionsIsReported(t *testing.T) {
+func TestFailureToDropConnectionsIsReported(t *testing.T) {
 	runner := &script{
 		answer: func(string) (string, error) { return "Operation not permitted", errors.New("exit status 1") },
 	}
-	require.ErrorContains(t, cut(t.Context(), runner, netip.MustParseAddr("198.18.1.1")), "Operation not permitted")
+	require.ErrorContains(t, dropConnections(t.Context(), runner, netip.MustParseAddr("198.18.1.1")),
+		"Operation not permitted")
 }

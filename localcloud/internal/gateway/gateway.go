@@ -1,5 +1,5 @@
-// Package gateway is what runs in the gateway container of a VPC: router and address translation
-// (nftables), DHCP and DNS (dnsmasq), and the instance metadata service.
+// Package gateway runs in the gateway container of a VPC: router and address translation (nftables), DHCP and DNS
+// (dnsmasq), and the instance metadata service.
 package gateway
 
 import (
@@ -30,13 +30,11 @@ const (
 	leaseFile      = runDir + "/leases"
 	configFile     = runDir + "/dnsmasq.conf"
 	dnsmasqPIDFile = runDir + "/dnsmasq.pid"
-	// recordFile is the record of the state that was last applied, gone with the
-	// container as the connections are.
+	// recordFile holds the record of the last applied state. It is lost with the container, as connections are.
 	recordFile = runDir + "/record.json"
 )
 
-// Run is the first process of a gateway's container. It returns when the
-// context ends or a part of it fails.
+// Run runs the gateway as the first process of its container. It returns when ctx ends or a component fails.
 func Run(ctx context.Context, runner run.Runner) error {
 	if err := errors.Join(os.RemoveAll(runDir), os.MkdirAll(runDir, 0o755)); err != nil {
 		return fmt.Errorf("gateway: %w", err)
@@ -67,7 +65,7 @@ func Run(ctx context.Context, runner run.Runner) error {
 		cmd := exec.CommandContext(ctx, "dnsmasq", "--conf-file="+configFile, "--pid-file="+dnsmasqPIDFile)
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 		if err := cmd.Run(); ctx.Err() == nil {
-			return fmt.Errorf("dnsmasq ended: %w", err)
+			return fmt.Errorf("dnsmasq exited: %w", err)
 		}
 		return nil
 	})
@@ -75,8 +73,7 @@ func Run(ctx context.Context, runner run.Runner) error {
 	return group.Wait()
 }
 
-// Ready reports whether the gateway in whose network namespace it runs serves:
-// its DNS server and its metadata service accept connections.
+// Ready returns nil if the DNS server and the metadata service in the current network namespace accept connections.
 func Ready(ctx context.Context) error {
 	config, err := readConfig()
 	if err != nil {
@@ -93,19 +90,19 @@ func Ready(ctx context.Context) error {
 	return nil
 }
 
-// readConfig and readState read what the cloud package wrote for the gateway.
+// readConfig reads the configuration that the cloud package wrote for the gateway.
 func readConfig() (config cloud.GatewayConfig, err error) {
 	if err = state.ReadJSON(filepath.Join(cloud.GatewayDir, cloud.GatewayConfigFile), &config); err != nil {
-		err = fmt.Errorf("gateway configuration: %w", err)
+		err = fmt.Errorf("cannot read the gateway's configuration: %w", err)
 	}
 	return config, err
 }
 
-// readState is empty until the first ApplyGateway.
+// readState reads the state that the cloud package wrote for the gateway. It is empty until the first ApplyGateway.
 func readState() (wanted cloud.GatewayState, err error) {
 	err = state.ReadJSON(filepath.Join(cloud.GatewayDir, cloud.GatewayStateFile), &wanted)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return wanted, fmt.Errorf("gateway state: %w", err)
+		return wanted, fmt.Errorf("cannot read the gateway's state: %w", err)
 	}
 	return wanted, nil
 }
@@ -120,15 +117,13 @@ func lookup(private netip.Addr) (cloud.NetworkInterface, bool, error) {
 	return cloud.NetworkInterface{}, false, err
 }
 
-// createBridge makes the bridge that stands for the VPC's subnets. Its ports
-// are isolated (see cloud.Local), so that what instances send to each other
-// passes the gateway, which answers ARP for all of them.
+// createBridge creates the bridge that represents the VPC's subnets. Its ports are isolated (see cloud.Local), so
+// that traffic between instances passes through the gateway, which answers ARP for all of them.
 func createBridge(ctx context.Context, runner run.Runner, config cloud.GatewayConfig) error {
 	bits := "/" + strconv.Itoa(config.VPC.CIDRBlock.Bits())
 	for _, command := range []run.Command{
-		// Without an address of its own, a bridge takes one of its ports', and
-		// another when that port goes: the instances would send to the old one
-		// until they ask again, half a minute later.
+		// Without a fixed hardware address, a bridge uses that of a port, and changes it when that port is removed:
+		// the instances would send to the old address until their ARP entries expire, half a minute later.
 		run.IP("link", "add", inside, "address", cloud.MAC(config.VPC.Router()), "type", "bridge"),
 		run.IP("address", "add", config.VPC.Router().String()+bits, "dev", inside),
 		run.IP("address", "add", config.VPC.Resolver().String()+bits, "dev", inside),

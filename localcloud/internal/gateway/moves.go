@@ -13,38 +13,39 @@ import (
 	"immutable-infra/localcloud/internal/run"
 )
 
-// record is the state to which the gateway was last brought, as far as the next one depends on it.
+// record is the part of the last applied state that the next state depends on.
 type record struct {
-	Holders map[netip.Addr]holder // the instances that public addresses lead to
+	Holders map[netip.Addr]holder // the instances by public address
 	Private []netip.Addr          // the private addresses of all instances
-	Windows []window              // the windows of moves, in the order of the associations
+	Windows []window              // the windows of moves, in the order of their associations
 }
 
-// holder is an instance that a public address leads to.
+// holder is an instance with a public address.
 type holder struct {
 	InstanceID string
 	PrivateIP  netip.Addr
 }
 
-// window is the time after an association in which fresh packets do not reach the new instance.
+// window is the time after an association during which new packets do not reach the new instance.
 type window struct {
 	Address netip.Addr
 	Until   time.Time
 	Arrive  cloud.Arrival
-	From    holder // the instance that held the address before
+	From    holder // the previous instance
 }
 
-// move is an association of an address that another instance held.
+// move is the association of an address that another instance had before.
 type move struct {
 	address  netip.Addr
 	from, to holder
 }
 
-// next returns the record of a state, and the moves from the recorded one to it. Their windows begin now.
+// next returns the record of the wanted state, and the moves from the recorded state to it. Their windows start now.
 //
-// Associations take effect in their order, each at the end of its window: an address that returns within the window of
-// its first move stays where it is, leads to the other instance for the time between the two associations, and returns
-// for good. A later association whose window ends first ends the windows before it, too.
+// Associations take effect in order, each at the end of its window. If an address is moved and moved back within
+// the window of the first move, it first stays where it is, then leads to the other instance for the time between
+// the two associations, and then returns for good. If the window of a later association ends first, it also ends
+// the earlier windows.
 func (r record) next(wanted cloud.GatewayState, now time.Time) (record, []move) {
 	after := record{Holders: map[netip.Addr]holder{}}
 	var moves []move
@@ -77,7 +78,7 @@ func (r record) next(wanted cloud.GatewayState, now time.Time) (record, []move) 
 	return after, moves
 }
 
-// settle deals with the connections that addresses had in the record, once the rules are those of the record after it.
+// settle ends or limits the connections of the recorded addresses, after the rules of the next record are loaded.
 func (r record) settle(
 	ctx context.Context, runner run.Runner, after record, moves []move, lifetime time.Duration,
 ) error {
@@ -89,14 +90,14 @@ func (r record) settle(
 	for public, before := range r.Holders {
 		moved := slices.ContainsFunc(moves, func(m move) bool { return m.address == public })
 		if !moved && after.Holders[public] != before {
-			if err := cut(ctx, runner, public); err != nil {
+			if err := dropConnections(ctx, runner, public); err != nil {
 				return err
 			}
 		}
 	}
 	for _, private := range r.Private {
 		if !slices.Contains(after.Private, private) {
-			if err := cut(ctx, runner, private); err != nil {
+			if err := dropConnections(ctx, runner, private); err != nil {
 				return err
 			}
 		}
@@ -104,11 +105,12 @@ func (r record) settle(
 	return nil
 }
 
-// settle gives the connections of the address to the old instance their lifetime. The kernel drops them at its end:
-// later packets of theirs reach the new instance, which resets the connection.
+// settle limits the lifetime of the address's connections to the old instance. When it ends, the kernel drops
+// their entries: later packets reach the new instance, which resets the connection.
 //
-// A lifetime cannot be changed. Connections to the new instance have one if that held the address before: they are
-// dropped, and their next packet makes them again. Those to the old one have one if an earlier call was killed.
+// A lifetime cannot be changed, so settle drops entries that have one, and their next packet creates them again.
+// Connections to the new instance have a lifetime if that instance had the address before, and connections to the
+// old instance have one if an earlier call was killed.
 func (m move) settle(ctx context.Context, runner run.Runner, lifetime time.Duration) error {
 	const fixed = "FIXED_TIMEOUT"
 	type change struct {
@@ -123,7 +125,7 @@ func (m move) settle(ctx context.Context, runner run.Runner, lifetime time.Durat
 		changes = append(changes, change{m.from, []string{"--delete"}})
 	default:
 		seconds := (lifetime + time.Second - 1) / time.Second
-		// The command sets the status as a whole, and the kernel refuses to unset the first two.
+		// The command replaces the whole status, and the kernel refuses to unset the first two flags.
 		changes = append(changes, change{m.from, []string{
 			"--update", "--timeout", strconv.FormatInt(int64(seconds), 10), "--status", "SEEN_REPLY,ASSURED," + fixed,
 		}})
@@ -131,8 +133,8 @@ func (m move) settle(ctx context.Context, runner run.Runner, lifetime time.Durat
 	for _, c := range changes {
 		public, private := m.address.String(), c.at.PrivateIP.String()
 		for _, direction := range [][]string{
-			{"--orig-dst", public, "--reply-src", private}, // those that came to the address
-			{"--orig-src", private, "--reply-dst", public}, // those that left by it
+			{"--orig-dst", public, "--reply-src", private}, // inbound connections
+			{"--orig-src", private, "--reply-dst", public}, // outbound connections
 		} {
 			if err := conntrack(ctx, runner, slices.Concat(c.args, direction)...); err != nil {
 				return err
@@ -142,8 +144,8 @@ func (m move) settle(ctx context.Context, runner run.Runner, lifetime time.Durat
 	return nil
 }
 
-// cut forgets the established connections of an address: those that came to it and those that left by it.
-func cut(ctx context.Context, runner run.Runner, address netip.Addr) error {
+// dropConnections drops the established connections of an address, inbound and outbound.
+func dropConnections(ctx context.Context, runner run.Runner, address netip.Addr) error {
 	for _, direction := range []string{"--orig-dst", "--reply-dst", "--orig-src", "--reply-src"} {
 		if err := conntrack(ctx, runner, "--delete", direction, address.String()); err != nil {
 			return err

@@ -12,8 +12,9 @@ import (
 	"immutable-infra/localcloud/internal/cloud"
 )
 
-// between is a state with two servers, of which one has the Elastic IP. The server that is "" has ended.
-func between(holder, other string, move cloud.Move) cloud.GatewayState {
+// stateWithHolder returns a state with two servers, one of which holds the Elastic IP. A server named "" has
+// been terminated.
+func stateWithHolder(holder, other string, move cloud.Move) cloud.GatewayState {
 	state := cloud.GatewayState{Move: move}
 	private := map[string]string{"i-old": "10.42.1.10", "i-new": "10.42.1.11"}
 	for _, id := range []string{holder, other} {
@@ -35,7 +36,8 @@ func between(holder, other string, move cloud.Move) cloud.GatewayState {
 
 func vip() netip.Addr { return netip.MustParseAddr("198.18.1.1") }
 
-// prerouting is the chain that decides where fresh packets arrive, with the elements of its maps.
+// prerouting returns the rules of the chain that selects the destination of new packets, and the elements of its
+// maps.
 func prerouting(t *testing.T, state cloud.GatewayState, r record, now time.Time) []string {
 	t.Helper()
 	rules, err := Ruleset(config(), state, r.Windows, now)
@@ -57,11 +59,11 @@ func prerouting(t *testing.T, state cloud.GatewayState, r record, now time.Time)
 func TestWindowShrinksWithEachApply(t *testing.T) {
 	move := cloud.Move{Window: 6 * time.Second, Arrive: cloud.AtOld}
 	now := time.Now()
-	before, moves := record{}.next(between("i-old", "i-new", move), now)
-	require.Empty(t, moves, "nobody held the address before")
+	before, moves := record{}.next(stateWithHolder("i-old", "i-new", move), now)
+	require.Empty(t, moves, "the address had no previous holder")
 	require.Empty(t, before.Windows)
 
-	moved := between("i-new", "i-old", move)
+	moved := stateWithHolder("i-new", "i-old", move)
 	after, moves := before.next(moved, now)
 	require.Len(t, moves, 1)
 	require.Equal(t, []string{
@@ -83,12 +85,12 @@ func TestWindowShrinksWithEachApply(t *testing.T) {
 		prerouting(t, moved, later, now))
 }
 
-func TestNothingArrivesInTheWindowOfAMoveFromAnInstanceThatEnded(t *testing.T) {
+func TestWindowDropsPacketsAfterOldInstanceTerminates(t *testing.T) {
 	move := cloud.Move{Window: 6 * time.Second, Arrive: cloud.AtOld}
 	now := time.Now()
-	before, _ := record{}.next(between("i-old", "i-new", move), now)
-	before, _ = before.next(between("i-new", "i-old", move), now)
-	alone := between("i-new", "", move)
+	before, _ := record{}.next(stateWithHolder("i-old", "i-new", move), now)
+	before, _ = before.next(stateWithHolder("i-new", "i-old", move), now)
+	alone := stateWithHolder("i-new", "", move)
 	after, _ := before.next(alone, now)
 	require.Equal(t, []string{
 		"elements = { 198.18.1.1 : 10.42.1.11 }", "elements = { 198.18.1.1 timeout 6000ms }", "ip daddr @window-0 drop",
@@ -96,25 +98,25 @@ func TestNothingArrivesInTheWindowOfAMoveFromAnInstanceThatEnded(t *testing.T) {
 	}, prerouting(t, alone, after, now))
 }
 
-func TestAssociationsTakeEffectInTheirOrder(t *testing.T) {
+func TestAssociationsTakeEffectInOrder(t *testing.T) {
 	began := time.Now()
 	slow := cloud.Move{Window: 30 * time.Second, Arrive: cloud.AtOld}
-	before, _ := record{}.next(between("i-old", "i-new", slow), began)
-	moved, _ := before.next(between("i-new", "i-old", slow), began)
+	before, _ := record{}.next(stateWithHolder("i-old", "i-new", slow), began)
+	moved, _ := before.next(stateWithHolder("i-new", "i-old", slow), began)
 
 	for name, c := range map[string]struct {
 		move    cloud.Move
 		windows []time.Duration
 	}{
-		"the way back takes as long": {slow, []time.Duration{20 * time.Second, 30 * time.Second}},
-		"the way back is over before": {
+		"return with the same window": {slow, []time.Duration{20 * time.Second, 30 * time.Second}},
+		"return with a window that ends earlier": {
 			cloud.Move{Window: time.Second, Arrive: cloud.AtOld}, []time.Duration{time.Second, time.Second},
 		},
-		"the way back takes effect now": {cloud.Move{Arrive: cloud.AtOld}, nil},
+		"immediate return": {cloud.Move{Arrive: cloud.AtOld}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			now := began.Add(10 * time.Second)
-			after, moves := moved.next(between("i-old", "i-new", c.move), now)
+			after, moves := moved.next(stateWithHolder("i-old", "i-new", c.move), now)
 			require.Len(t, moves, 1)
 			var left []time.Duration
 			for _, w := range after.Windows {
@@ -125,13 +127,13 @@ func TestAssociationsTakeEffectInTheirOrder(t *testing.T) {
 				require.Equal(t, "i-old", after.Windows[0].From.InstanceID)
 				require.Equal(t, "i-new", after.Windows[1].From.InstanceID)
 			}
-			require.Equal(t, 20*time.Second, moved.Windows[0].Until.Sub(now), "the record before is unchanged")
+			require.Equal(t, 20*time.Second, moved.Windows[0].Until.Sub(now), "the previous record is unchanged")
 		})
 	}
 }
 
-// settled are the commands for the connections, after a move from i-old to i-new.
-func settled(t *testing.T, move cloud.Move, other string) []string {
+// conntrackCommands returns the conntrack commands that a move from i-old to i-new runs.
+func conntrackCommands(t *testing.T, move cloud.Move, other string) []string {
 	t.Helper()
 	runner := &script{answer: func(line string) (string, error) {
 		if strings.HasPrefix(line, "ip -json") {
@@ -140,18 +142,18 @@ func settled(t *testing.T, move cloud.Move, other string) []string {
 		return "", nil
 	}}
 	now := time.Now()
-	before, err := load(t.Context(), runner, config(), between("i-old", "i-new", move), record{}, now)
+	before, err := load(t.Context(), runner, config(), stateWithHolder("i-old", "i-new", move), record{}, now)
 	require.NoError(t, err)
 	runner.lines = nil
-	_, err = load(t.Context(), runner, config(), between("i-new", other, move), before, now)
+	_, err = load(t.Context(), runner, config(), stateWithHolder("i-new", other, move), before, now)
 	require.NoError(t, err)
 	loaded := slices.IndexFunc(runner.lines, func(line string) bool { return strings.HasPrefix(line, "nft ") })
 	first := slices.IndexFunc(runner.lines, func(line string) bool { return strings.HasPrefix(line, "conntrack ") })
-	require.Less(t, loaded, first, "a connection that the old rules made must not be left out")
+	require.Less(t, loaded, first, "connections created under the old rules must be included")
 	return runner.lines[first:]
 }
 
-func TestConnectionsLiveOnAsLongAsIsSet(t *testing.T) {
+func TestMoveExpiresConnectionsAsConfigured(t *testing.T) {
 	limited := []string{
 		"conntrack --delete --status FIXED_TIMEOUT --orig-dst 198.18.1.1 --reply-src 10.42.1.11",
 		"conntrack --delete --status FIXED_TIMEOUT --orig-src 10.42.1.11 --reply-dst 198.18.1.1",
@@ -161,17 +163,17 @@ func TestConnectionsLiveOnAsLongAsIsSet(t *testing.T) {
 	require.Equal(t, append(slices.Clone(limited),
 		"conntrack --delete --orig-dst 198.18.1.1 --reply-src 10.42.1.10",
 		"conntrack --delete --orig-src 10.42.1.10 --reply-dst 198.18.1.1",
-	), settled(t, cloud.Move{}, "i-old"))
+	), conntrackCommands(t, cloud.Move{}, "i-old"))
 	const keep = "conntrack --update --timeout 2 --status SEEN_REPLY,ASSURED,FIXED_TIMEOUT"
 	require.Equal(t, append(slices.Clone(limited),
 		keep+" --orig-dst 198.18.1.1 --reply-src 10.42.1.10",
 		keep+" --orig-src 10.42.1.10 --reply-dst 198.18.1.1",
-	), settled(t, cloud.Move{Connections: 1500 * time.Millisecond}, "i-old"))
-	require.Equal(t, limited, settled(t, cloud.Move{Connections: cloud.UntilEnd}, "i-old"))
+	), conntrackCommands(t, cloud.Move{Connections: 1500 * time.Millisecond}, "i-old"))
+	require.Equal(t, limited, conntrackCommands(t, cloud.Move{Connections: cloud.UntilEnd}, "i-old"))
 }
 
-func TestConnectionsEndWithTheInstance(t *testing.T) {
-	lines := settled(t, cloud.Move{Connections: cloud.UntilEnd}, "")
+func TestConnectionsEndWithInstance(t *testing.T) {
+	lines := conntrackCommands(t, cloud.Move{Connections: cloud.UntilEnd}, "")
 	for _, direction := range []string{"orig-dst", "reply-dst", "orig-src", "reply-src"} {
 		require.Contains(t, lines, "conntrack --delete --"+direction+" 10.42.1.10")
 	}

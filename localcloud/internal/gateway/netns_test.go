@@ -22,17 +22,16 @@ import (
 	"immutable-infra/localcloud/internal/run"
 )
 
-// The namespaces are those of the visitors, of the gateway, and of two servers.
 const (
-	outsideSpace = "eip-outside"
-	gatewaySpace = "eip-gateway"
+	outsideSpace = "eip-outside" // network namespace of the visitors
+	gatewaySpace = "eip-gateway" // network namespace of the gateway
 	servicePort  = 443
-	// tick is the time between two requests of a visitor. Times of the kernel are exact to a fraction of it.
+	// tick is the time between two requests of a visitor. Kernel timeouts are accurate to a fraction of it.
 	tick = 100 * time.Millisecond
 )
 
-// network is the gateway's rules at work in network namespaces of this machine: two servers answer each line with their
-// id, by TCP and by UDP.
+// network applies the gateway's rules in network namespaces of this machine. Two servers answer each line with their
+// ID, over TCP and UDP.
 type network struct {
 	t      *testing.T
 	record record
@@ -75,20 +74,20 @@ func newNetwork(t *testing.T) *network {
 		space, device, _ := strings.Cut(link, " ")
 		ip("-n " + space + " link set " + device + " up")
 	}
-	for _, eni := range between("i-old", "i-new", cloud.Move{}).Interfaces {
+	for _, eni := range stateWithHolder("i-old", "i-new", cloud.Move{}).Interfaces {
 		space := "eip-" + eni.InstanceID
 		ip("link add " + eni.InstanceID + " netns " + gatewaySpace + " type veth peer name eth0 netns " + space)
 		ip("-n " + gatewaySpace + " link set " + eni.InstanceID + " master vpc0 up")
 		ip("-n " + space + " link set eth0 address " + cloud.MAC(eni.PrivateIP) + " up")
 		ip("-n " + space + " address add " + eni.PrivateIP.String() + "/16 dev eth0")
 		ip("-n " + space + " route add default via 10.42.0.1")
-		answer(t, space, eni.InstanceID)
+		serveID(t, space, eni.InstanceID)
 	}
 	return &network{t: t}
 }
 
-// answer answers each line with the id, by TCP and by UDP, until the test ends.
-func answer(t *testing.T, space, id string) {
+// serveID answers each line with the ID, over TCP and UDP, until the test ends.
+func serveID(t *testing.T, space, id string) {
 	t.Helper()
 	netns.In(t, space, func() {
 		listener, err := net.Listen("tcp4", fmt.Sprintf(":%d", servicePort))
@@ -135,26 +134,26 @@ func assertNoError(t *testing.T, err error) bool {
 	return err == nil
 }
 
-// apply brings the gateway to a state.
+// apply applies a state to the gateway.
 func (n *network) apply(holder, other string, move cloud.Move) {
 	n.t.Helper()
 	var err error
-	n.record, err = load(n.t.Context(), inGateway{}, config(), between(holder, other, move), n.record, time.Now())
+	n.record, err = load(n.t.Context(), inGateway{}, config(), stateWithHolder(holder, other, move), n.record, time.Now())
 	require.NoError(n.t, err)
 }
 
-// dial connects from a namespace. It returns nil if nothing answers.
+// dial connects from a namespace.
 func (n *network) dial(space, protocol, address string) (connection net.Conn, err error) {
 	n.t.Helper()
 	netns.In(n.t, space, func() {
-		// Shorter than the retransmission of a SYN: it does not reach into the time after a window.
+		// Shorter than the retransmission timeout of a SYN, so that no attempt extends past a window.
 		target := net.JoinHostPort(address, strconv.Itoa(servicePort))
 		connection, err = (&net.Dialer{Timeout: 5 * tick}).Dial(protocol, target)
 	})
 	return connection, err
 }
 
-// ask sends a line, and returns the id of the server that answers, "nothing", or "reset".
+// ask sends a line and returns the ID of the server that answers, "nothing" after a timeout, or "reset".
 func ask(connection net.Conn) string {
 	_ = connection.SetDeadline(time.Now().Add(5 * tick))
 	_, err := fmt.Fprintln(connection, "who")
@@ -175,8 +174,8 @@ func ask(connection net.Conn) string {
 	}
 }
 
-// fresh asks by a connection of its own.
-func (n *network) fresh(protocol string) string {
+// askNew asks over a new connection.
+func (n *network) askNew(protocol string) string {
 	n.t.Helper()
 	connection, err := n.dial(outsideSpace, protocol, vip().String())
 	if err != nil {
@@ -186,8 +185,8 @@ func (n *network) fresh(protocol string) string {
 	return ask(connection)
 }
 
-// kept returns a connection that has had an answer.
-func (n *network) kept(protocol, from string) net.Conn {
+// establish opens a connection and requires the server named from to answer on it.
+func (n *network) establish(protocol, from string) net.Conn {
 	n.t.Helper()
 	connection, err := n.dial(outsideSpace, protocol, vip().String())
 	require.NoError(n.t, err)
@@ -196,27 +195,28 @@ func (n *network) kept(protocol, from string) net.Conn {
 	return connection
 }
 
-// until requires that an answer is the first one until it is the second one, after the given time since the move.
-func until(t *testing.T, moved time.Time, change time.Duration, before, after string, answer func() string) {
+// requireAnswers requires answer to return the value before until the duration change has passed since the move, and
+// the value after from then on.
+func requireAnswers(t *testing.T, moved time.Time, change time.Duration, before, after string, answer func() string) {
 	t.Helper()
 	for {
-		asked := time.Since(moved)
+		elapsed := time.Since(moved)
 		got := answer()
 		answered := time.Since(moved)
 		if got == after && before != after {
-			require.GreaterOrEqual(t, answered, change, "%s too early", after)
+			require.GreaterOrEqual(t, answered, change, "%s answered too early", after)
 			return
 		}
-		require.Equal(t, before, got, "%s after the move", asked)
-		if asked > change+time.Second {
-			require.Equal(t, before, after, "still %s %s after the move", got, asked)
+		require.Equal(t, before, got, "%s after the move", elapsed)
+		if elapsed > change+time.Second {
+			require.Equal(t, before, after, "still %s %s after the move", got, elapsed)
 			return
 		}
 		time.Sleep(tick)
 	}
 }
 
-func TestFreshPacketsArriveAsIsSet(t *testing.T) {
+func TestNewPacketsArriveAsConfigured(t *testing.T) {
 	n := newNetwork(t)
 	for _, protocol := range []string{"tcp4", "udp4"} {
 		for _, move := range []cloud.Move{
@@ -227,20 +227,20 @@ func TestFreshPacketsArriveAsIsSet(t *testing.T) {
 			t.Run(fmt.Sprintf("%s %+v", protocol, move.Text()), func(t *testing.T) {
 				n.t = t
 				n.apply("i-old", "i-new", cloud.Move{})
-				require.Equal(t, "i-old", n.fresh(protocol))
+				require.Equal(t, "i-old", n.askNew(protocol))
 				moved := time.Now()
 				n.apply("i-new", "i-old", move)
 				before := map[cloud.Arrival]string{cloud.AtOld: "i-old", cloud.AtNothing: "nothing"}[move.Arrive]
 				if move.Window == 0 {
 					before = "i-new"
 				}
-				until(t, moved, move.Window, before, "i-new", func() string { return n.fresh(protocol) })
+				requireAnswers(t, moved, move.Window, before, "i-new", func() string { return n.askNew(protocol) })
 			})
 		}
 	}
 }
 
-func TestConnectionsArriveAsIsSet(t *testing.T) {
+func TestEstablishedConnectionsLastAsConfigured(t *testing.T) {
 	n := newNetwork(t)
 	for _, move := range []cloud.Move{
 		{},
@@ -252,86 +252,86 @@ func TestConnectionsArriveAsIsSet(t *testing.T) {
 		t.Run(fmt.Sprintf("%+v", move.Text()), func(t *testing.T) {
 			n.t = t
 			n.apply("i-old", "i-new", cloud.Move{})
-			kept := n.kept("tcp4", "i-old")
+			established := n.establish("tcp4", "i-old")
 			moved := time.Now()
 			n.apply("i-new", "i-old", move)
 			if move.Connections == cloud.UntilEnd {
-				until(t, moved, time.Second, "i-old", "i-old", func() string { return ask(kept) })
+				requireAnswers(t, moved, time.Second, "i-old", "i-old", func() string { return ask(established) })
 				n.apply("i-new", "", move)
-				require.Equal(t, "reset", ask(kept), "the new server does not know the connection")
+				require.Equal(t, "reset", ask(established), "the new server does not know the connection")
 				return
 			}
-			// In a window in which nothing arrives, the end of a connection does not either.
+			// While a window drops all packets, it also drops the reset that ends a connection.
 			end := "reset"
 			if move.Arrive == cloud.AtNothing && move.Window > move.Connections {
 				end = "nothing"
 			}
-			until(t, moved, move.Connections, "i-old", end, func() string { return ask(kept) })
+			requireAnswers(t, moved, move.Connections, "i-old", end, func() string { return ask(established) })
 		})
 	}
 }
 
-func TestConnectionOfTheWindowOutlivesIt(t *testing.T) {
+func TestConnectionOpenedDuringWindowOutlivesIt(t *testing.T) {
 	n := newNetwork(t)
 	n.apply("i-old", "i-new", cloud.Move{})
 	moved := time.Now()
 	move := cloud.Move{Window: time.Second, Arrive: cloud.AtOld}
 	n.apply("i-new", "i-old", move)
-	kept := n.kept("tcp4", "i-old")
-	until(t, moved, move.Window, "i-old", "i-new", func() string { return n.fresh("tcp4") })
-	require.Equal(t, "i-old", ask(kept))
+	established := n.establish("tcp4", "i-old")
+	requireAnswers(t, moved, move.Window, "i-old", "i-new", func() string { return n.askNew("tcp4") })
+	require.Equal(t, "i-old", ask(established))
 	n.apply("i-new", "", move)
-	require.Equal(t, "reset", ask(kept))
-	require.Equal(t, "i-new", n.fresh("tcp4"))
+	require.Equal(t, "reset", ask(established))
+	require.Equal(t, "i-new", n.askNew("tcp4"))
 }
 
-func TestConnectionsLiveOnWhenTheAddressReturns(t *testing.T) {
+func TestConnectionsSurviveAddressReturning(t *testing.T) {
 	n := newNetwork(t)
 	n.apply("i-old", "i-new", cloud.Move{})
-	kept, idle := n.kept("tcp4", "i-old"), n.kept("tcp4", "i-old")
+	established, idle := n.establish("tcp4", "i-old"), n.establish("tcp4", "i-old")
 	move := cloud.Move{Connections: time.Second}
 	n.apply("i-new", "i-old", move)
-	require.Equal(t, "i-old", ask(kept))
-	other := n.kept("tcp4", "i-new")
+	require.Equal(t, "i-old", ask(established))
+	other := n.establish("tcp4", "i-new")
 	returned := time.Now()
 	n.apply("i-old", "i-new", move)
-	require.Equal(t, "i-old", n.fresh("tcp4"))
-	until(t, returned, move.Connections, "i-new", "reset", func() string { return ask(other) })
-	until(t, returned, 2*time.Second, "i-old", "i-old", func() string { return ask(kept) })
+	require.Equal(t, "i-old", n.askNew("tcp4"))
+	requireAnswers(t, returned, move.Connections, "i-new", "reset", func() string { return ask(other) })
+	requireAnswers(t, returned, 2*time.Second, "i-old", "i-old", func() string { return ask(established) })
 
 	movedAgain := time.Now()
 	n.apply("i-new", "i-old", move)
-	until(t, movedAgain, move.Connections, "i-old", "reset", func() string { return ask(kept) })
+	requireAnswers(t, movedAgain, move.Connections, "i-old", "reset", func() string { return ask(established) })
 	require.Equal(t, "reset", ask(idle))
 }
 
-func TestApplyThatWasKilledIsRepeated(t *testing.T) {
+func TestInterruptedApplyCanBeRepeated(t *testing.T) {
 	n := newNetwork(t)
 	n.apply("i-old", "i-new", cloud.Move{})
-	n.kept("tcp4", "i-old")
+	n.establish("tcp4", "i-old")
 	before := n.record
 	move := cloud.Move{Window: time.Second, Arrive: cloud.AtOld, Connections: time.Minute}
 	n.apply("i-new", "i-old", move)
 	n.record = before
 	moved := time.Now()
 	n.apply("i-new", "i-old", move)
-	until(t, moved, move.Window, "i-old", "i-new", func() string { return n.fresh("tcp4") })
+	requireAnswers(t, moved, move.Window, "i-old", "i-new", func() string { return n.askNew("tcp4") })
 }
 
-func TestConnectionThatLeftByTheAddressLivesOnAsIsSet(t *testing.T) {
+func TestOutboundConnectionLastsAsConfigured(t *testing.T) {
 	n := newNetwork(t)
-	answer(t, outsideSpace, "the internet")
+	serveID(t, outsideSpace, "the internet")
 	n.apply("i-old", "i-new", cloud.Move{})
-	kept, err := n.dial("eip-i-old", "tcp4", "198.18.0.1")
+	established, err := n.dial("eip-i-old", "tcp4", "198.18.0.1")
 	require.NoError(t, err)
-	defer kept.Close()
-	require.Equal(t, "the internet", ask(kept))
+	defer established.Close()
+	require.Equal(t, "the internet", ask(established))
 	moved := time.Now()
 	n.apply("i-new", "i-old", cloud.Move{Window: time.Second, Arrive: cloud.AtNothing, Connections: 2 * time.Second})
-	// The old server has no address of its own here: its packets then have no way out.
-	until(t, moved, 2*time.Second, "the internet", "nothing", func() string { return ask(kept) })
-	byNew, err := n.dial("eip-i-new", "tcp4", "198.18.0.1")
+	// The old server has no other public address here, so its packets are no longer routed.
+	requireAnswers(t, moved, 2*time.Second, "the internet", "nothing", func() string { return ask(established) })
+	throughNew, err := n.dial("eip-i-new", "tcp4", "198.18.0.1")
 	require.NoError(t, err)
-	defer byNew.Close()
-	require.Equal(t, "the internet", ask(byNew))
+	defer throughNew.Close()
+	require.Equal(t, "the internet", ask(throughNew))
 }

@@ -15,8 +15,8 @@ import (
 
 const (
 	outside         = "eth0"            // the interface on localcloud's network
-	inside          = "vpc0"            // the bridge to which the instances are plugged
-	metadataAddress = "169.254.169.254" // the instance metadata service's, the same on every VPC
+	inside          = "vpc0"            // the bridge that the instances are attached to
+	metadataAddress = "169.254.169.254" // of the instance metadata service, the same in every VPC
 	maxPort         = 65535
 )
 
@@ -27,29 +27,29 @@ var (
 	dnsmasqTemplate string
 )
 
-// chain is what one security group lets through in one direction: what matches returns to the checks of the
-// other side, and everything else is dropped.
+// chain is the nftables chain of an interface's security group rules in one direction. Packets that match return
+// to the calling chain, and all other packets are dropped.
 type chain struct {
 	Name    string
 	Matches []string
 }
 
-// divert is where fresh packets to a public address arrive in a window. It is a map from the address to the old
-// instance, or a set if nothing arrives. Its one element times out in the kernel, when the window is over.
+// divert determines where new packets to a public address arrive during a window. It is a map from the address to the
+// old instance, or a set if the packets are dropped. Its only element times out in the kernel at the end of the window.
 type divert struct {
 	Name    string
 	ToOld   bool
 	Element string
 }
 
-// Ruleset is the whole nftables configuration of a gateway at a time. Loading it
-// replaces what was there in one transaction.
+// Ruleset returns the complete nftables configuration of a gateway at the time now. Loading it replaces the
+// previous configuration in one transaction.
 //
-// A packet between an instance and the world, or between two instances, has to
-// pass the sender's egress rules and the receiver's ingress rules; the instance
-// metadata service and the DNS server stand outside security groups, as on AWS.
+// A packet between an instance and the outside, or between two instances, must pass the sender's egress rules and
+// the receiver's ingress rules. As on AWS, security groups do not apply to the instance metadata service and the
+// DNS server.
 func Ruleset(config cloud.GatewayConfig, state cloud.GatewayState, windows []window, now time.Time) (string, error) {
-	elements := map[string][]string{} // by set or map
+	elements := map[string][]string{} // by name of the set or map
 	add := func(set, format string, values ...any) {
 		elements[set] = append(elements[set], fmt.Sprintf(format, values...))
 	}
@@ -82,14 +82,14 @@ func Ruleset(config cloud.GatewayConfig, state cloud.GatewayState, windows []win
 	for i, w := range windows {
 		left := (w.Until.Sub(now) + time.Millisecond - 1) / time.Millisecond
 		d := divert{Name: fmt.Sprintf("window-%d", i), Element: fmt.Sprintf("%s timeout %dms", w.Address, left)}
-		// Packets to an instance that has ended arrive nowhere.
+		// Packets to a terminated instance are dropped.
 		if w.Arrive == cloud.AtOld && slices.ContainsFunc(state.Interfaces,
 			func(eni cloud.NetworkInterface) bool { return eni.InstanceID == w.From.InstanceID }) {
 			d.ToOld, d.Element = true, d.Element+" : "+w.From.PrivateIP.String()
 		}
 		diverts = append(diverts, d)
 	}
-	return fill(rulesetTemplate, struct {
+	return render(rulesetTemplate, struct {
 		cloud.GatewayConfig
 		cloud.GatewayState
 		S3                        netip.Addr
@@ -100,18 +100,18 @@ func Ruleset(config cloud.GatewayConfig, state cloud.GatewayState, windows []win
 	}{config, state, cloud.S3Address(), inside, outside, metadataAddress, elements, chains, diverts})
 }
 
-// fill fills values into a template of this package.
-func fill(text string, values any) (string, error) {
-	parsed, err := template.New("gateway").Funcs(template.FuncMap{"join": strings.Join}).Parse(text)
-	var filled strings.Builder
+// render executes a template of this package.
+func render(source string, values any) (string, error) {
+	parsed, err := template.New("gateway").Funcs(template.FuncMap{"join": strings.Join}).Parse(source)
+	var text strings.Builder
 	if err == nil {
-		err = parsed.Execute(&filled, values)
+		err = parsed.Execute(&text, values)
 	}
-	return filled.String(), err
+	return text.String(), err
 }
 
-// match renders the conditions of one security group rule; address is "saddr" or "daddr". A rule
-// without IPv4 ranges matches nothing, because localcloud has no IPv6.
+// match returns the nftables matches of one security group rule. address is "saddr" or "daddr". A rule without
+// IPv4 ranges has no matches, because localcloud has no IPv6.
 func match(rule cloud.Rule, address string) ([]string, error) {
 	protocol, err := protocolMatch(rule)
 	var statements []string
@@ -158,7 +158,7 @@ func portMatch(protocol string, rule cloud.Rule) (string, error) {
 }
 
 func dnsmasqConfig(config cloud.GatewayConfig) (string, error) {
-	return fill(dnsmasqTemplate, struct {
+	return render(dnsmasqTemplate, struct {
 		cloud.GatewayConfig
 		Mask                                    net.IP
 		Inside, HostsFile, LeaseFile, DHCPFile  string
@@ -171,7 +171,7 @@ func dnsmasqConfig(config cloud.GatewayConfig) (string, error) {
 	})
 }
 
-// dhcpHosts gives every interface its private address.
+// dhcpHosts returns the dnsmasq file that assigns every interface its private address.
 func dhcpHosts(state cloud.GatewayState) string {
 	var text strings.Builder
 	for _, eni := range state.Interfaces {
@@ -180,7 +180,7 @@ func dhcpHosts(state cloud.GatewayState) string {
 	return text.String()
 }
 
-// hosts are the private host names.
+// hosts returns the hosts file with the private host names.
 func hosts(state cloud.GatewayState) string {
 	var text strings.Builder
 	for _, eni := range state.Interfaces {

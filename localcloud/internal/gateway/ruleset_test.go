@@ -28,7 +28,7 @@ func prefixes(texts ...string) []netip.Prefix {
 	return list
 }
 
-// twoServers is an update in the middle: the old server has the Elastic IP.
+// twoServers returns the state in the middle of an update, when the old server still holds the Elastic IP.
 func twoServers() cloud.GatewayState {
 	return cloud.GatewayState{Interfaces: []cloud.NetworkInterface{
 		{
@@ -49,7 +49,7 @@ func twoServers() cloud.GatewayState {
 	}}
 }
 
-func TestRulesetIsAsReviewed(t *testing.T) {
+func TestRulesetMatchesGoldenFile(t *testing.T) {
 	began := time.Now()
 	rules, err := Ruleset(config(), twoServers(), []window{
 		{
@@ -68,12 +68,12 @@ func TestRulesetIsAsReviewed(t *testing.T) {
 	}
 	want, err := os.ReadFile(golden)
 	require.NoError(t, err)
-	require.Equal(t, string(want), rules, "run the test with -update when the change is meant")
+	require.Equal(t, string(want), rules, "run the test with -update if the change is intended")
 }
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-func TestAnInstanceWithoutRulesIsClosed(t *testing.T) {
+func TestInstanceWithoutRulesDropsAllTraffic(t *testing.T) {
 	rules, err := Ruleset(config(), cloud.GatewayState{Interfaces: []cloud.NetworkInterface{
 		{InstanceID: "i-1", PrivateIP: netip.MustParseAddr("10.42.1.10"), PublicIP: netip.MustParseAddr("198.18.1.1")},
 	}}, nil, time.Now())
@@ -82,13 +82,13 @@ func TestAnInstanceWithoutRulesIsClosed(t *testing.T) {
 	require.Contains(t, rules, "chain egress-0 {\n\t\tdrop\n\t}")
 }
 
-func TestARuleForIPv6OnlyOpensNothing(t *testing.T) {
+func TestIPv6OnlyRuleOpensNothing(t *testing.T) {
 	statements, err := match(cloud.Rule{Protocol: "tcp", FromPort: 22, ToPort: 22, CIDRs: prefixes("::/0")}, "saddr")
 	require.NoError(t, err)
 	require.Empty(t, statements)
 }
 
-func TestABadRuleIsRefusedWithTheInstanceNamed(t *testing.T) {
+func TestInvalidRuleErrorNamesInstance(t *testing.T) {
 	for name, rule := range map[string]cloud.Rule{
 		`protocol "sctp": localcloud knows tcp, udp, icmp and -1 (all)`: {Protocol: "sctp", CIDRs: prefixes("0.0.0.0/0")},
 		"tcp ports 90 to 80: write two ports between 0 and 65535, the lower one first": {Protocol: "tcp", FromPort: 90,
@@ -103,7 +103,7 @@ func TestABadRuleIsRefusedWithTheInstanceNamed(t *testing.T) {
 	}
 }
 
-func TestNamesOfAWSNeverLeaveTheMachine(t *testing.T) {
+func TestAWSNamesResolveLocally(t *testing.T) {
 	text, err := dnsmasqConfig(config())
 	require.NoError(t, err)
 	require.Contains(t, text, "\nlocal=/amazonaws.com/\n")
@@ -112,18 +112,18 @@ func TestNamesOfAWSNeverLeaveTheMachine(t *testing.T) {
 	require.Contains(t, text, "\ndhcp-option=option:dns-server,10.42.0.2\n")
 }
 
-func TestTheZonesNamesComeFromItsNameServer(t *testing.T) {
+func TestZoneNamesAreForwardedToNameServer(t *testing.T) {
 	text, err := dnsmasqConfig(config())
 	require.NoError(t, err)
 	require.Contains(t, text, "\nserver=/localcloud.test/198.18.0.5\n")
-	require.NotContains(t, text, "local=/localcloud.test/", "then nobody would be asked")
+	require.NotContains(t, text, "local=/localcloud.test/", "it would keep queries from being forwarded")
 }
 
-func TestAlertsNeverLeaveTheMachine(t *testing.T) {
+func TestVictorOpsNameResolvesLocally(t *testing.T) {
 	text, err := dnsmasqConfig(config())
 	require.NoError(t, err)
 	require.Contains(t, text, "\naddress=/alert.victorops.com/198.18.0.7\n")
-	require.Contains(t, text, "\nlocal=/alert.victorops.com/\n", "nor does the question for an IPv6 address")
+	require.Contains(t, text, "\nlocal=/alert.victorops.com/\n", "queries for an IPv6 address stay local too")
 }
 
 func TestEveryInterfaceHasALeaseAndAName(t *testing.T) {

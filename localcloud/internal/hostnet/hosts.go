@@ -13,25 +13,25 @@ import (
 )
 
 const (
-	// beginNames and endNames mark the lines of localcloud in the hosts file. The
-	// first continues with the home that they belong to.
+	// beginNames and endNames mark the block of localcloud's lines in the hosts file. The home that owns the block
+	// follows beginNames.
 	beginNames = "# BEGIN localcloud, until `make down`, of "
 	endNames   = "# END localcloud\n"
-	// newlineAdded begins the block in a file whose last line did not end before.
+	// newlineAdded precedes the block in a file whose last line had no trailing newline.
 	newlineAdded = "\n# The line above had no end.\n"
 )
 
-// WriteNames makes names known on this machine, and forgets those from before. While this home does
-// not have the network, it does nothing: the names would lead nowhere.
+// WriteNames replaces localcloud's names in the hosts file. It does nothing while this home does not own the
+// network, because the addresses would be unreachable.
 func (h *Host) WriteNames(hosts []dns.Host) error {
 	if owned, err := h.owned(); err != nil || !owned {
 		return err
 	}
-	// A block of another home is left from before the machine was restarted.
+	// Also replace a block of another home, which is left over from before a restart of the machine.
 	return h.changeHosts(func(original []byte, _ string) []byte { return appendNames(original, h.home.String(), hosts) })
 }
 
-// removeNames takes out the names of this home.
+// removeNames removes this home's block.
 func (h *Host) removeNames() error {
 	return h.changeHosts(func(original []byte, owner string) []byte {
 		if owner != h.home.String() {
@@ -41,12 +41,12 @@ func (h *Host) removeNames() error {
 	})
 }
 
-// changeHosts writes the hosts file in place, with what change makes of it without the block of
-// names and of the block's owner; nil leaves it alone. In place, since in a container another file may
-// not take its name. The content is overwritten before it is truncated, so that no reader sees an
-// empty file.
+// changeHosts replaces the content of the hosts file with the result of change, unless that is nil. change gets
+// the content without the block, and the block's owner, "" without a block. changeHosts writes the file in place,
+// because a container's hosts file cannot be replaced by a rename. It overwrites the content before it truncates
+// the file, so that no reader sees an empty file.
 func (h *Host) changeHosts(change func(original []byte, owner string) []byte) (err error) {
-	defer run.Wrap(&err, "names of this machine: %s", h.hosts)
+	defer run.Wrap(&err, "cannot update the names in %s", h.hosts)
 	current, err := os.ReadFile(h.hosts)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -75,18 +75,18 @@ func appendNames(content []byte, owner string, hosts []dns.Host) []byte {
 	return text.Bytes()
 }
 
-// cutNames is the content of a hosts file as it was before appendNames, and the
-// home of the block that was in it, or "".
+// cutNames returns the content of a hosts file as it was before appendNames, and the home that owns the block, or
+// "" if there is no block.
 func cutNames(content []byte) (original []byte, owner string, err error) {
 	text := string(content)
-	begin := strings.Index("\n"+text, "\n"+beginNames) // where the line begins in text
+	begin := strings.Index("\n"+text, "\n"+beginNames) // offset of the line in text
 	if begin < 0 {
 		return content, "", nil
 	}
 	before, block := text[:begin], text[begin:]
 	end := strings.Index(block, "\n"+endNames)
 	if end < 0 {
-		return nil, "", fmt.Errorf("the line %q is missing: take out the lines of localcloud by hand",
+		return nil, "", fmt.Errorf("the line %q is missing: remove localcloud's lines by hand",
 			strings.TrimSuffix(endNames, "\n"))
 	}
 	after := block[end+len("\n"+endNames):]
@@ -94,7 +94,7 @@ func cutNames(content []byte) (original []byte, owner string, err error) {
 	if cut, added := strings.CutSuffix(before, newlineAdded); added {
 		before = cut
 		if after != "" {
-			before += "\n" // a line of the user follows
+			before += "\n" // because one of the user's lines follows
 		}
 	}
 	return []byte(before + after), strings.TrimPrefix(first, beginNames), nil

@@ -12,8 +12,8 @@ import (
 	"immutable-infra/localcloud/internal/state"
 )
 
-// host has a hosts file of its own, and the network.
-func host(t *testing.T, content string) *Host {
+// newHost returns a Host that owns the network and has its own hosts file.
+func newHost(t *testing.T, content string) *Host {
 	t.Helper()
 	dir := t.TempDir()
 	h := &Host{home: state.Home(filepath.Join(dir, "home")), owner: filepath.Join(dir, "owner"),
@@ -40,17 +40,17 @@ func someHosts(addresses ...string) []dns.Host {
 
 const ordinary = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n"
 
-func TestTheHostsFileIsByteForByteAsBefore(t *testing.T) {
+func TestHostsFileIsRestoredByteForByte(t *testing.T) {
 	for name, content := range map[string]string{
-		"an ordinary file":              ordinary,
-		"a last line without an end":    "127.0.0.1 localhost",
-		"empty lines at its end":        "127.0.0.1 localhost\n\n\n",
-		"an empty file":                 "",
-		"line ends of another system":   "127.0.0.1 localhost\r\n",
-		"a word about this in a remark": "127.0.0.1 localhost # " + beginNames + "nobody\n",
+		"ordinary file":          ordinary,
+		"no newline at the end":  "127.0.0.1 localhost",
+		"empty lines at the end": "127.0.0.1 localhost\n\n\n",
+		"empty file":             "",
+		"CRLF line endings":      "127.0.0.1 localhost\r\n",
+		"marker in a comment":    "127.0.0.1 localhost # " + beginNames + "nobody\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := host(t, content)
+			h := newHost(t, content)
 			for range 3 {
 				require.NoError(t, h.WriteNames(someHosts("198.18.1.1", "198.18.1.2", "198.18.1.3")))
 				require.NoError(t, h.WriteNames(nil))
@@ -66,9 +66,9 @@ func TestTheHostsFileIsByteForByteAsBefore(t *testing.T) {
 	}
 }
 
-func TestLinesOfOthersStayWhereTheyAre(t *testing.T) {
+func TestForeignLinesArePreserved(t *testing.T) {
 	for _, content := range []string{ordinary, "127.0.0.1 localhost"} {
-		h := host(t, content)
+		h := newHost(t, content)
 		require.NoError(t, h.WriteNames(someHosts("198.18.1.1")))
 		require.NoError(t, os.WriteFile(h.hosts, []byte("192.0.2.1 first\n"+h.read(t)+"192.0.2.2 last\n"), 0o644))
 		require.NoError(t, h.WriteNames(someHosts("198.18.1.2")))
@@ -78,55 +78,55 @@ func TestLinesOfOthersStayWhereTheyAre(t *testing.T) {
 		if content == ordinary {
 			require.Equal(t, "192.0.2.1 first\n"+ordinary+"192.0.2.2 last\n", h.read(t))
 		} else {
-			require.Equal(t, "192.0.2.1 first\n127.0.0.1 localhost\n192.0.2.2 last\n", h.read(t), "two lines do not become one")
+			require.Equal(t, "192.0.2.1 first\n127.0.0.1 localhost\n192.0.2.2 last\n", h.read(t), "lines are not joined")
 		}
 	}
 }
 
-func TestTheHostsFileStaysTheSameFile(t *testing.T) {
-	h := host(t, ordinary)
+func TestHostsFileIsEditedInPlace(t *testing.T) {
+	h := newHost(t, ordinary)
 	require.NoError(t, os.Chmod(h.hosts, 0o640))
-	was, err := os.Stat(h.hosts)
+	before, err := os.Stat(h.hosts)
 	require.NoError(t, err)
 	require.NoError(t, h.WriteNames(someHosts("198.18.1.1")))
-	is, err := os.Stat(h.hosts)
+	after, err := os.Stat(h.hosts)
 	require.NoError(t, err)
-	require.True(t, os.SameFile(was, is), "in a container it is a mount, which cannot be renamed over")
-	require.Equal(t, was.Mode(), is.Mode())
+	require.True(t, os.SameFile(before, after), "in a container the file is a mount and cannot be replaced by a rename")
+	require.Equal(t, before.Mode(), after.Mode())
 }
 
-func TestNamesOfAHomeThatARestartHasEndedAreTakenOver(t *testing.T) {
-	h := host(t, ordinary)
+func TestStaleNamesOfAnotherHomeAreReplaced(t *testing.T) {
+	h := newHost(t, ordinary)
 	require.NoError(t, h.WriteNames(someHosts("198.18.1.1")))
-	require.NoError(t, os.Remove(h.owner)) // what a restart does
+	require.NoError(t, os.Remove(h.owner)) // as a reboot does
 
 	other := &Host{home: state.Home(t.TempDir()), owner: h.owner, hosts: h.hosts}
 	require.NoError(t, other.removeNames())
-	require.Contains(t, h.read(t), "198.18.1.1", "the names of another home are not its business")
+	require.Contains(t, h.read(t), "198.18.1.1", "names of another home are kept")
 	require.NoError(t, other.WriteNames(someHosts("198.18.1.2")))
-	require.NotContains(t, h.read(t), "198.18.1.2", "its network is not up")
+	require.NotContains(t, h.read(t), "198.18.1.2", "the network of this home is not up")
 
 	require.NoError(t, other.claim())
 	require.NoError(t, other.WriteNames(someHosts("198.18.1.2")))
-	require.NotContains(t, h.read(t), "198.18.1.1", "two local clouds do not run at once")
+	require.NotContains(t, h.read(t), "198.18.1.1", "only one local cloud runs at a time")
 	require.ErrorContains(t, h.WriteNames(nil), "another local cloud runs on this machine")
 	require.NoError(t, h.removeNames())
 	require.NoError(t, other.removeNames())
 	require.Equal(t, ordinary, h.read(t))
 }
 
-func TestDownRemovesTheNamesAlsoAfterARestart(t *testing.T) {
-	h := host(t, ordinary)
+func TestDownRemovesNamesAfterReboot(t *testing.T) {
+	h := newHost(t, ordinary)
 	require.NoError(t, h.WriteNames(someHosts("198.18.1.1")))
 	require.NoError(t, os.Remove(h.owner))
 	require.NoError(t, h.Undo(t.Context()))
 	require.Equal(t, ordinary, h.read(t))
 }
 
-func TestHalfABlockIsLeftToTheUser(t *testing.T) {
-	h := host(t, ordinary+beginNames+"somewhere\n198.18.1.1\tsite.localcloud.test\n")
+func TestIncompleteBlockIsLeftToTheUser(t *testing.T) {
+	h := newHost(t, ordinary+beginNames+"somewhere\n198.18.1.1\tsite.localcloud.test\n")
 	content := h.read(t)
-	require.ErrorContains(t, h.WriteNames(nil), "take out the lines of localcloud by hand")
-	require.ErrorContains(t, h.removeNames(), "take out the lines of localcloud by hand")
+	require.ErrorContains(t, h.WriteNames(nil), "remove localcloud's lines by hand")
+	require.ErrorContains(t, h.removeNames(), "remove localcloud's lines by hand")
 	require.Equal(t, content, h.read(t))
 }

@@ -13,16 +13,16 @@ import (
 	"immutable-infra/localcloud/internal/state"
 )
 
-// trustedAuthority is where Debian's ca-certificates looks for further authorities.
+// trustedAuthority is a file from which Debian's ca-certificates adds a certificate authority.
 const trustedAuthority = "/usr/local/share/ca-certificates/localcloud.crt"
 
-// Builder builds archives into the cache of a home and images from them.
+// Builder builds archives in the cache of a home, and images from the archives.
 type Builder struct {
 	Home   state.Home
 	Runner run.Runner
 }
 
-// Archive builds a recipe's root file system, if the cache has none, and returns its path.
+// Archive builds a recipe's root file system unless it is cached, and returns its path.
 func (b Builder) Archive(ctx context.Context, recipe Recipe) (archive string, err error) {
 	defer run.Wrap(&err, "image %s", recipe.Name)
 	name, err := recipe.FileName()
@@ -46,7 +46,7 @@ func (b Builder) Archive(ctx context.Context, recipe Recipe) (archive string, er
 	if err := os.WriteFile(overlay, files.Bytes(), 0o600); err != nil {
 		return "", err
 	}
-	mirrors, err := sources(ctx, b.Runner)
+	mirrors, err := aptSources(ctx, b.Runner)
 	if err != nil {
 		return "", err
 	}
@@ -59,14 +59,14 @@ func (b Builder) Archive(ctx context.Context, recipe Recipe) (archive string, er
 	return archive, os.Rename(target, archive)
 }
 
-// Import makes sure that the engine has the recipe's image and returns its tag.
+// Import imports the recipe's image into the engine unless it is there already, and returns its tag.
 func (b Builder) Import(ctx context.Context, docker dockerd.Docker, recipe Recipe) (string, error) {
 	hash, err := recipe.Hash()
 	if err != nil {
 		return "", err
 	}
 	tag := "localcloud/" + recipe.Name + ":" + hash
-	if b.has(ctx, docker, tag) {
+	if b.hasImage(ctx, docker, tag) {
 		return tag, nil
 	}
 	archive, err := b.Archive(ctx, recipe)
@@ -77,8 +77,8 @@ func (b Builder) Import(ctx context.Context, docker dockerd.Docker, recipe Recip
 	return tag, err
 }
 
-// ImportTrusting is Import of an image that trusts a certificate authority.
-// The archive in the cache does not hold it, so that it outlives the authority.
+// ImportTrusting is like Import for an image that also trusts a certificate authority. The cached archive does not
+// contain the authority, so that it remains valid when the authority changes.
 func (b Builder) ImportTrusting(
 	ctx context.Context, docker dockerd.Docker, recipe Recipe, authorityFile string,
 ) (_ string, err error) {
@@ -91,7 +91,7 @@ func (b Builder) ImportTrusting(
 		return "", err
 	}
 	tag := base + "-" + sum[:8]
-	if b.has(ctx, docker, tag) {
+	if b.hasImage(ctx, docker, tag) {
 		return tag, nil
 	}
 	defer run.Wrap(&err, "image %s: trust localcloud's certificate authority", recipe.Name)
@@ -111,7 +111,7 @@ func (b Builder) ImportTrusting(
 	return tag, errors.Join(err, docker.Remove(context.WithoutCancel(ctx), container))
 }
 
-func (b Builder) has(ctx context.Context, docker dockerd.Docker, tag string) bool {
+func (b Builder) hasImage(ctx context.Context, docker dockerd.Docker, tag string) bool {
 	_, err := docker.Run(ctx, "image", "inspect", "--format", "{{.Id}}", tag)
 	return err == nil
 }

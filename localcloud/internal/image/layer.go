@@ -18,20 +18,19 @@ import (
 	"immutable-infra/localcloud/internal/run"
 )
 
-// TraefikVersion is the release of Traefik that tools/traefik builds, and the tag of its image.
+// TraefikVersion is the release of Traefik that tools/traefik builds. It is also the image's tag.
 const TraefikVersion = "v3.7.13"
 
 //go:embed traefik/entrypoint.sh
 var traefikEntrypoint []byte
 
-// Layer is what an image adds to a root file system.
+// Layer is a set of files that an image adds to a root file system.
 type Layer struct {
 	Name  string
 	Files []File
 }
 
-// Traefik is the layer that makes Minbase the image of Traefik: the program and
-// what upstream's image starts it with.
+// Traefik returns the layer that turns Minbase into the Traefik image: the program and the upstream image's entrypoint.
 func Traefik(program string) Layer {
 	return Layer{Name: "traefik", Files: []File{
 		{Path: "entrypoint.sh", Content: traefikEntrypoint, Executable: true},
@@ -39,8 +38,8 @@ func Traefik(program string) Layer {
 	}}
 }
 
-// Layer makes a layer, a gzipped tar archive, if the cache has none with the
-// same content, and returns its path.
+// Layer builds a layer as a gzipped tar archive, unless the cache has a layer with the same content, and returns
+// its path.
 func (b Builder) Layer(ctx context.Context, layer Layer) (_ string, err error) {
 	defer run.Wrap(&err, "image layer %s", layer.Name)
 	sums := map[string]string{}
@@ -75,14 +74,14 @@ func (b Builder) Layer(ctx context.Context, layer Layer) (_ string, err error) {
 	return target, os.Rename(temporary.Name(), target)
 }
 
-// hashJSON names a value.
+// hashJSON returns a short hash of a value's JSON encoding, in hexadecimal digits.
 func hashJSON(value any) (string, error) {
 	data, err := json.Marshal(value)
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:8]), err
 }
 
-// HashFile is the SHA-256 of a file's content, in hexadecimal digits.
+// HashFile returns the SHA-256 of a file's content, in hexadecimal digits.
 func HashFile(path string) (string, error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -91,12 +90,12 @@ func HashFile(path string) (string, error) {
 	defer file.Close()
 	sum := sha256.New()
 	if _, err := io.Copy(sum, file); err != nil {
-		return "", fmt.Errorf("read %s: %w", path, err)
+		return "", fmt.Errorf("cannot read %s: %w", path, err)
 	}
 	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
-// writeArchive writes files as a tar archive, the same for the same content, unless ctx ends.
+// writeArchive writes a tar archive of files, reproducibly, unless ctx ends.
 func writeArchive(ctx context.Context, out io.Writer, files []File) error {
 	archive := tar.NewWriter(out)
 	for _, file := range files {
@@ -117,7 +116,7 @@ func writeArchive(ctx context.Context, out io.Writer, files []File) error {
 			_, err = archive.Write(content)
 		}
 		if err != nil {
-			return fmt.Errorf("add %s: %w", file.Path, err)
+			return fmt.Errorf("cannot add %s: %w", file.Path, err)
 		}
 	}
 	return archive.Close()

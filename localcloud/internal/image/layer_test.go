@@ -31,7 +31,7 @@ func program(t *testing.T, content string) string {
 	return path
 }
 
-// unpack returns the files of a gzipped tar archive, and their modes.
+// unpack returns the contents and modes of the files in a gzipped tar archive.
 func unpack(t *testing.T, path string) (contents map[string]string, modes map[string]int64) {
 	t.Helper()
 	file, err := os.Open(path)
@@ -53,7 +53,7 @@ func unpack(t *testing.T, path string) (contents map[string]string, modes map[st
 	}
 }
 
-func TestTheTraefikLayerHasWhatUpstreamsImageStarts(t *testing.T) {
+func TestTraefikLayerHasEntrypointAndBinary(t *testing.T) {
 	path, err := builder(t).Layer(t.Context(), Traefik(program(t, "traefik itself")))
 	require.NoError(t, err)
 	contents, modes := unpack(t, path)
@@ -62,7 +62,7 @@ func TestTheTraefikLayerHasWhatUpstreamsImageStarts(t *testing.T) {
 	require.Equal(t, map[string]int64{"entrypoint.sh": 0o755, "usr/local/bin/traefik": 0o755}, modes)
 }
 
-func TestALayerIsMadeOnceForOneContent(t *testing.T) {
+func TestLayerIsCachedByContent(t *testing.T) {
 	b := builder(t)
 	first, err := b.Layer(t.Context(), Traefik(program(t, "v1")))
 	require.NoError(t, err)
@@ -80,7 +80,7 @@ func TestALayerIsMadeOnceForOneContent(t *testing.T) {
 	require.NotEqual(t, first, other)
 }
 
-func TestALayerThatWasInterruptedIsNotInTheCache(t *testing.T) {
+func TestInterruptedLayerIsNotCached(t *testing.T) {
 	b := builder(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -93,7 +93,7 @@ func TestALayerThatWasInterruptedIsNotInTheCache(t *testing.T) {
 	require.Empty(t, left)
 }
 
-func TestTraefiksImageTakesItsArgumentsAsUpstreams(t *testing.T) {
+func TestTraefikEntrypointHandlesArgumentsLikeUpstream(t *testing.T) {
 	dir := t.TempDir()
 	// Each program prints its name and its arguments.
 	for _, name := range []string{"traefik", "other"} {

@@ -13,9 +13,9 @@ import (
 // suite is the Debian release of all images.
 const suite = "trixie"
 
-// sources are the images' apt sources: the mirrors that this machine has for its own Debian.
-// Without any, where it is not Debian, the list is empty and mmdebstrap takes its defaults.
-func sources(ctx context.Context, runner run.Runner) ([]string, error) {
+// aptSources returns the images' apt sources, which use this machine's own Debian mirrors. On other systems, the
+// list is empty, and mmdebstrap uses its defaults.
+func aptSources(ctx context.Context, runner run.Runner) ([]string, error) {
 	release, err := os.ReadFile("/etc/os-release")
 	codename := debianCodename(release)
 	if codename == "" || err != nil {
@@ -25,12 +25,12 @@ func sources(ctx context.Context, runner run.Runner) ([]string, error) {
 		"indextargets", "--format", "$(RELEASE) $(SITE)", "Created-By: Packages",
 	}})
 	if err != nil {
-		return nil, fmt.Errorf("find this machine's Debian mirrors: %w", err)
+		return nil, fmt.Errorf("cannot find this machine's Debian mirrors: %w", err)
 	}
 	return parseSources(targets, codename), nil
 }
 
-// debianCodename reads os-release(5); it is "" elsewhere than on a Debian release.
+// debianCodename parses os-release(5). It returns "" for anything but a Debian release.
 func debianCodename(release []byte) string {
 	values := map[string]string{}
 	for line := range strings.Lines(string(release)) {
@@ -44,8 +44,8 @@ func debianCodename(release []byte) string {
 	return values["VERSION_CODENAME"]
 }
 
-// parseSources reads lines of release and mirror. Other origins than Debian
-// have no release of its codename.
+// parseSources parses lines of a release and a mirror. It keeps only releases with Debian's codename, which other
+// origins do not use.
 func parseSources(targets []byte, codename string) []string {
 	var found []string
 	for line := range strings.Lines(string(targets)) {

@@ -1,5 +1,4 @@
-// Package image builds the root file systems of localcloud with mmdebstrap and
-// gives them to the Docker engine.
+// Package image builds localcloud's root file systems with mmdebstrap and imports them into the Docker engine.
 package image
 
 import (
@@ -10,31 +9,31 @@ import (
 	"strings"
 )
 
-// Recipe says what a root file system is made of.
+// Recipe describes the contents of a root file system.
 type Recipe struct {
 	Name     string
 	Packages []string
-	Files    []File   // added at the end
-	Commands []string // run in the finished system, before the files are added
-	Compress bool     // makes the archive a gzip, for a registry's layer
+	Files    []File   // added last
+	Commands []string // run in the installed system, before the files are added
+	Compress bool     // gzips the archive, for use as a registry's layer
 }
 
 // File is one file of a recipe or of a layer.
 type File struct {
 	Path    string // without the leading slash
 	Content []byte
-	// Source is a file of this machine that has the content instead. Only layers have such.
+	// Source is a file on this machine with the content, instead of Content. Only layers use it.
 	Source     string `json:"-"`
 	Executable bool
 }
 
-// serverFiles are below the paths that they have on a server. Scripts become executable.
+// serverFiles contains files at their paths on a server. Scripts become executable.
 //
 //go:embed server
 var serverFiles embed.FS
 
-// Minbase is Debian 13 as the image debian:trixie-slim, whose dpkg does not wait for
-// the disk after each file either: a build that breaks off leaves no image anyway.
+// Minbase is the equivalent of the image debian:trixie-slim. Like there, dpkg does not sync each file to disk: an
+// interrupted build leaves no image anyway.
 func Minbase() Recipe {
 	return Recipe{
 		Name: "minbase", Compress: true,
@@ -42,14 +41,14 @@ func Minbase() Recipe {
 	}
 }
 
-// Gateway is what the gateway of a VPC, the S3 server and the registry run in.
+// Gateway is the root file system of the VPCs' gateways and of localcloud's services, such as the S3 server.
 func Gateway() Recipe {
 	return Recipe{Name: "gateway", Packages: []string{
 		"ca-certificates", "conntrack", "dnsmasq-base", "iproute2", "nftables",
 	}}
 }
 
-// Server is the AMI: Debian 13 with cloud-init, as Debian's official one.
+// Server is the AMI: Debian 13 with cloud-init, like Debian's official AMI.
 func Server() (Recipe, error) {
 	recipe := Recipe{
 		Name: "server",
@@ -57,16 +56,16 @@ func Server() (Recipe, error) {
 			"systemd", "systemd-sysv", "dbus", "libpam-systemd", "udev", "kmod", "procps",
 			"cloud-init", "iproute2", "iputils-ping",
 			"openssh-server", "sudo", "ca-certificates", "curl", "less",
-			// What Debian's image brings and a server has to get along with.
+			// Part of Debian's AMI: servers must cope with them.
 			"unattended-upgrades", "apparmor", "chrony", "systemd-resolved",
 		},
 		Commands: []string{
 			"dpkg-divert --local --rename --add /usr/bin/systemd-detect-virt",
 			"systemctl enable systemd-networkd.service",
-			// They act on hardware that the host owns, as the profiles of apparmor do on its kernel.
+			// These act on the host's hardware, or on its kernel as AppArmor's profiles do.
 			"systemctl mask systemd-modules-load.service getty.target console-getty.service fstrim.timer " +
 				"cloud-init-hotplugd.socket apparmor.service",
-			// Every instance makes or is given its own.
+			// Every instance needs its own.
 			"rm -f /etc/ssh/ssh_host_* /var/lib/dbus/machine-id",
 			": > /etc/machine-id",
 		},
@@ -84,7 +83,7 @@ func Server() (Recipe, error) {
 	return recipe, err
 }
 
-// Hash names a recipe's content.
+// Hash returns a short hash of a recipe's content.
 func (r Recipe) Hash() (string, error) {
 	return hashJSON(struct {
 		Recipe
@@ -92,7 +91,7 @@ func (r Recipe) Hash() (string, error) {
 	}{r, r.arguments("", "", nil)})
 }
 
-// FileName is the name of the recipe's archive in the cache.
+// FileName returns the name of the recipe's archive in the cache.
 func (r Recipe) FileName() (string, error) {
 	hash, err := r.Hash()
 	if err != nil {
@@ -101,8 +100,8 @@ func (r Recipe) FileName() (string, error) {
 	return r.Name + "-" + hash + map[bool]string{false: ".tar", true: ".tar.gz"}[r.Compress], nil
 }
 
-// arguments is the command line of mmdebstrap that writes the archive to
-// target. overlay is a tar archive of the recipe's files, sources are apt's.
+// arguments returns mmdebstrap's arguments for writing the archive to target. overlay is a tar archive of the
+// recipe's files, and sources are apt's sources.
 func (r Recipe) arguments(target, overlay string, sources []string) []string {
 	args := []string{
 		"--variant=minbase", "--quiet",

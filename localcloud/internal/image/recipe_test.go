@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAChangedRecipeIsBuiltAgain(t *testing.T) {
+func TestChangedRecipeIsRebuilt(t *testing.T) {
 	before, err := Server()
 	require.NoError(t, err)
 	name, err := before.FileName()
@@ -27,7 +27,7 @@ func TestAChangedRecipeIsBuiltAgain(t *testing.T) {
 	require.NotEqual(t, name, changed)
 }
 
-func TestServerHasWhatCloudInitNeedsToTakeItForEC2(t *testing.T) {
+func TestServerOverlayLetsCloudInitDetectEC2(t *testing.T) {
 	recipe, err := Server()
 	require.NoError(t, err)
 	var overlay bytes.Buffer
@@ -52,7 +52,7 @@ func TestServerHasWhatCloudInitNeedsToTakeItForEC2(t *testing.T) {
 	}, modes)
 }
 
-func TestImagesComeFromTheMirrorsThatThisMachineUsesItself(t *testing.T) {
+func TestImagesUseMirrorsOfHost(t *testing.T) {
 	require.Equal(t, []string{
 		"deb http://mirror.example/debian trixie main",
 		"deb http://mirror.example/debian trixie-updates main",
@@ -67,9 +67,9 @@ tool-bookworm https://packages.example/tool
 `), "bookworm"))
 }
 
-func TestAnotherSystemsMirrorsAreNotUsed(t *testing.T) {
+func TestMirrorsOfOtherDistributionsAreIgnored(t *testing.T) {
 	require.Equal(t, "bookworm",
 		debianCodename([]byte("NAME=\"Debian GNU/Linux\"\nVERSION_CODENAME=bookworm\nID=debian\n")))
 	require.Empty(t, debianCodename([]byte("ID=ubuntu\nVERSION_CODENAME=noble\n")))
-	require.Empty(t, debianCodename([]byte("ID=debian\n")), "Debian's unstable has none")
+	require.Empty(t, debianCodename([]byte("ID=debian\n")), "Debian unstable has no codename")
 }

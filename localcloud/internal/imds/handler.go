@@ -1,9 +1,8 @@
-// Package imds is the EC2 instance metadata service: version 2 with session
-// tokens, and version 1 where an instance's options allow it. The caller is
-// known by its source address.
+// Package imds implements the EC2 instance metadata service: version 2 with session tokens and, if an instance's
+// options allow it, version 1. The source address identifies the calling instance.
 //
-// Paths and answers follow "Instance metadata categories" and "Use the Instance
-// Metadata Service" of the EC2 user guide.
+// Paths and responses follow "Instance metadata categories" and "Use the Instance Metadata Service" in the EC2 user
+// guide.
 package imds
 
 import (
@@ -28,17 +27,17 @@ const (
 	maxTTL      = 21600
 )
 
-// Lookup finds the network interface with a private address.
+// Lookup returns the network interface with that private address.
 type Lookup func(private netip.Addr) (eni cloud.NetworkInterface, found bool, err error)
 
-// Handler answers the requests of every instance of a VPC.
+// Handler serves instance metadata to all instances of a VPC.
 type Handler struct {
 	lookup Lookup
-	// key signs the session tokens, which end with the process: callers then ask for a new one.
+	// key signs the session tokens. A restart invalidates them; clients then request a new one.
 	key []byte
 }
 
-// NewHandler returns a handler that asks lookup who is calling.
+// NewHandler returns a handler that identifies the calling instance with lookup.
 func NewHandler(lookup Lookup) *Handler {
 	return &Handler{lookup: lookup, key: []byte(rand.Text())}
 }
@@ -47,23 +46,23 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Server", "EC2ws")
 	caller, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
-		fail(w, http.StatusBadRequest)
+		writeError(w, http.StatusBadRequest)
 		return
 	}
 	eni, found, err := h.lookup(caller.Addr().Unmap())
 	switch {
 	case err != nil:
-		fail(w, http.StatusInternalServerError)
+		writeError(w, http.StatusInternalServerError)
 	case !found:
-		fail(w, http.StatusNotFound)
+		writeError(w, http.StatusNotFound)
 	case !eni.Metadata.Enabled:
-		fail(w, http.StatusForbidden)
+		writeError(w, http.StatusForbidden)
 	case r.Method == http.MethodPut:
 		h.putToken(w, r, eni)
 	case r.Method == http.MethodGet, r.Method == http.MethodHead:
 		h.get(w, r, eni)
 	default:
-		fail(w, http.StatusMethodNotAllowed)
+		writeError(w, http.StatusMethodNotAllowed)
 	}
 }
 
@@ -71,32 +70,32 @@ func (h *Handler) putToken(w http.ResponseWriter, r *http.Request, eni cloud.Net
 	seconds, err := strconv.Atoi(r.Header.Get(ttlHeader))
 	switch {
 	case r.URL.Path != "/latest/api/token":
-		fail(w, http.StatusNotFound)
+		writeError(w, http.StatusNotFound)
 	case r.Header.Get("X-Forwarded-For") != "":
-		// A request that came through a proxy is not the instance's own.
-		fail(w, http.StatusForbidden)
+		// The request came through a proxy, so the instance did not send it itself.
+		writeError(w, http.StatusForbidden)
 	case err != nil || seconds < minTTL || seconds > maxTTL:
-		fail(w, http.StatusBadRequest)
+		writeError(w, http.StatusBadRequest)
 	default:
 		w.Header().Set("Content-Type", "text/plain")
 		w.Header().Set(ttlHeader, strconv.Itoa(seconds))
-		fmt.Fprint(w, h.issue(eni.InstanceID, time.Duration(seconds)*time.Second))
+		fmt.Fprint(w, h.issueToken(eni.InstanceID, time.Duration(seconds)*time.Second))
 	}
 }
 
 func (h *Handler) get(w http.ResponseWriter, r *http.Request, eni cloud.NetworkInterface) {
 	token := r.Header.Get(tokenHeader)
 	if token == "" && eni.Metadata.TokensRequired {
-		fail(w, http.StatusUnauthorized)
+		writeError(w, http.StatusUnauthorized)
 		return
 	}
 	if token != "" {
-		left, ok := h.check(token, eni.InstanceID)
+		remaining, ok := h.validate(token, eni.InstanceID)
 		if !ok {
-			fail(w, http.StatusUnauthorized)
+			writeError(w, http.StatusUnauthorized)
 			return
 		}
-		w.Header().Set(ttlHeader, strconv.Itoa(int(left.Seconds())))
+		w.Header().Set(ttlHeader, strconv.Itoa(int(remaining.Seconds())))
 	}
 	version, path, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	if version == "" {
@@ -104,44 +103,44 @@ func (h *Handler) get(w http.ResponseWriter, r *http.Request, eni cloud.NetworkI
 		return
 	}
 	if _, err := time.Parse(time.DateOnly, version); err != nil && version != "latest" && version != "1.0" {
-		fail(w, http.StatusNotFound)
+		writeError(w, http.StatusNotFound)
 		return
 	}
 	tree, err := newTree(eni, time.Now())
 	if err != nil {
-		fail(w, http.StatusInternalServerError)
+		writeError(w, http.StatusInternalServerError)
 		return
 	}
 	content, found := tree.get(path)
 	if !found {
-		fail(w, http.StatusNotFound)
+		writeError(w, http.StatusNotFound)
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain")
 	if path == "user-data" {
 		w.Header().Set("Content-Type", "application/octet-stream")
 	}
-	_, _ = w.Write(content) // an error is that of a caller who is gone
+	_, _ = w.Write(content) // fails only if the client has disconnected
 }
 
-func fail(w http.ResponseWriter, status int) {
+func writeError(w http.ResponseWriter, status int) {
 	w.Header().Set("Content-Type", "text/html")
 	w.WriteHeader(status)
 	text := fmt.Sprintf("%d - %s", status, http.StatusText(status))
 	fmt.Fprintf(w, "<html><head><title>%s</title></head><body><h1>%s</h1></body></html>\n", text, text)
 }
 
-func (h *Handler) issue(instance string, lifetime time.Duration) string {
+func (h *Handler) issueToken(instance string, lifetime time.Duration) string {
 	expires := strconv.FormatInt(time.Now().Add(lifetime).UnixNano(), 10)
 	return h.sign(instance, expires) + "." + expires
 }
 
-// check returns how long a token of an instance is still valid.
-func (h *Handler) check(token, instance string) (time.Duration, bool) {
+// validate checks a token of an instance and returns its remaining lifetime.
+func (h *Handler) validate(token, instance string) (time.Duration, bool) {
 	signature, expires, _ := strings.Cut(token, ".")
 	nanoseconds, err := strconv.ParseInt(expires, 10, 64)
-	left := time.Until(time.Unix(0, nanoseconds))
-	return left, err == nil && left > 0 && hmac.Equal([]byte(signature), []byte(h.sign(instance, expires)))
+	remaining := time.Until(time.Unix(0, nanoseconds))
+	return remaining, err == nil && remaining > 0 && hmac.Equal([]byte(signature), []byte(h.sign(instance, expires)))
 }
 
 func (h *Handler) sign(instance, expires string) string {

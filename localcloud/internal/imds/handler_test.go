@@ -17,7 +17,7 @@ import (
 	"immutable-infra/localcloud/internal/imds"
 )
 
-// instance is one as the aws plugin describes it.
+// instance returns the network interface of an instance as the aws plugin describes it.
 func instance() cloud.NetworkInterface {
 	return cloud.NetworkInterface{
 		InstanceID: "i-0123456789abcdef0",
@@ -37,7 +37,7 @@ func instance() cloud.NetworkInterface {
 	}
 }
 
-// serve runs the service for one instance, which every request comes from.
+// serve runs the service, treating every request as coming from the given instance, and returns its URL.
 func serve(t *testing.T, eni cloud.NetworkInterface) string {
 	t.Helper()
 	server := httptest.NewServer(imds.NewHandler(func(netip.Addr) (cloud.NetworkInterface, bool, error) {
@@ -74,7 +74,7 @@ func get(t *testing.T, url, path string) (int, string) {
 	return request(t, http.MethodGet, url+path, "X-aws-ec2-metadata-token", token(t, url))
 }
 
-func TestAWSSDKGetsTheRolesCredentials(t *testing.T) {
+func TestAWSSDKGetsRoleCredentials(t *testing.T) {
 	client := awsimds.New(awsimds.Options{Endpoint: serve(t, instance())})
 	credentials, err := ec2rolecreds.New(func(o *ec2rolecreds.Options) { o.Client = client }).Retrieve(t.Context())
 	require.NoError(t, err)
@@ -94,7 +94,7 @@ func TestAWSSDKReadsRegionAndIdentity(t *testing.T) {
 	require.Equal(t, "i-0123456789abcdef0", identity.InstanceID)
 }
 
-func TestARequestWithoutATokenIsRefusedWhereTokensAreRequired(t *testing.T) {
+func TestRequestWithoutRequiredTokenIsRejected(t *testing.T) {
 	eni := instance()
 	status, _ := request(t, http.MethodGet, serve(t, eni)+"/latest/meta-data/instance-id")
 	require.Equal(t, http.StatusUnauthorized, status)
@@ -105,13 +105,13 @@ func TestARequestWithoutATokenIsRefusedWhereTokensAreRequired(t *testing.T) {
 	require.Equal(t, "i-0123456789abcdef0", body)
 }
 
-func TestAForgedTokenIsRefused(t *testing.T) {
+func TestForgedTokenIsRejected(t *testing.T) {
 	status, _ := request(t, http.MethodGet, serve(t, instance())+"/latest/meta-data/", "X-aws-ec2-metadata-token",
 		"forged")
 	require.Equal(t, http.StatusUnauthorized, status)
 }
 
-func TestATokenOfOneInstanceIsNoUseToAnother(t *testing.T) {
+func TestTokenIsBoundToItsInstance(t *testing.T) {
 	current := instance()
 	server := httptest.NewServer(imds.NewHandler(func(netip.Addr) (cloud.NetworkInterface, bool, error) {
 		return current, true, nil
@@ -123,19 +123,19 @@ func TestATokenOfOneInstanceIsNoUseToAnother(t *testing.T) {
 	require.Equal(t, http.StatusUnauthorized, status)
 }
 
-func TestATokenIsIssuedOnlyOnProperTerms(t *testing.T) {
+func TestTokenRequestIsValidated(t *testing.T) {
 	url := serve(t, instance()) + "/latest/api/token"
 	const ttl = "X-aws-ec2-metadata-token-ttl-seconds"
 	for name, test := range map[string]struct {
 		headers []string
 		status  int
 	}{
-		"no lifetime":            {nil, http.StatusBadRequest},
-		"lifetime zero":          {[]string{ttl, "0"}, http.StatusBadRequest},
-		"more than six hours":    {[]string{ttl, "21601"}, http.StatusBadRequest},
-		"six hours":              {[]string{ttl, "21600"}, http.StatusOK},
-		"forwarded by a proxy":   {[]string{ttl, "60", "X-Forwarded-For", "192.0.2.1"}, http.StatusForbidden},
-		"lifetime not a number ": {[]string{ttl, "long"}, http.StatusBadRequest},
+		"missing TTL":          {nil, http.StatusBadRequest},
+		"zero TTL":             {[]string{ttl, "0"}, http.StatusBadRequest},
+		"more than six hours":  {[]string{ttl, "21601"}, http.StatusBadRequest},
+		"six hours":            {[]string{ttl, "21600"}, http.StatusOK},
+		"forwarded by a proxy": {[]string{ttl, "60", "X-Forwarded-For", "192.0.2.1"}, http.StatusForbidden},
+		"non-numeric TTL":      {[]string{ttl, "long"}, http.StatusBadRequest},
 	} {
 		t.Run(name, func(t *testing.T) {
 			status, _ := request(t, http.MethodPut, url, test.headers...)
@@ -144,7 +144,7 @@ func TestATokenIsIssuedOnlyOnProperTerms(t *testing.T) {
 	}
 }
 
-func TestADisabledServiceAnswersForbidden(t *testing.T) {
+func TestDisabledServiceReturnsForbidden(t *testing.T) {
 	eni := instance()
 	eni.Metadata.Enabled = false
 	status, _ := request(t, http.MethodPut, serve(t, eni)+"/latest/api/token", "X-aws-ec2-metadata-token-ttl-seconds",
@@ -152,7 +152,7 @@ func TestADisabledServiceAnswersForbidden(t *testing.T) {
 	require.Equal(t, http.StatusForbidden, status)
 }
 
-func TestAnUnknownCallerGetsNothing(t *testing.T) {
+func TestUnknownCallerGetsNotFound(t *testing.T) {
 	server := httptest.NewServer(imds.NewHandler(func(netip.Addr) (cloud.NetworkInterface, bool, error) {
 		return cloud.NetworkInterface{}, false, nil
 	}))
@@ -161,7 +161,7 @@ func TestAnUnknownCallerGetsNothing(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, status)
 }
 
-func TestDocumentsThatCloudInitReads(t *testing.T) {
+func TestCloudInitDocumentsAreServed(t *testing.T) {
 	url := serve(t, instance())
 	mac := "02:00:0a:2a:01:0a"
 	for path, want := range map[string]string{
@@ -183,7 +183,7 @@ func TestDocumentsThatCloudInitReads(t *testing.T) {
 	}
 }
 
-func TestWhatAnInstanceDoesNotHaveIsNotThere(t *testing.T) {
+func TestMissingPropertiesReturnNotFound(t *testing.T) {
 	eni := instance()
 	eni.PublicIP = netip.Addr{}
 	eni.Metadata.UserData, eni.Metadata.Role = nil, nil

@@ -18,11 +18,10 @@ import (
 //go:embed tree.txtar
 var documents string
 
-// tree is every document of one instance, by its path below the version. A
-// directory is there by its documents.
+// tree holds the documents of an instance by their path below the version. Directories exist implicitly.
 type tree map[string][]byte
 
-// newTree fills what is known of an instance into the documents.
+// newTree renders the documents for an instance.
 func newTree(eni cloud.NetworkInterface, now time.Time) (tree, error) {
 	parsed, err := template.New("instance metadata").Funcs(template.FuncMap{"json": asJSON}).Parse(documents)
 	if err != nil {
@@ -32,8 +31,8 @@ func newTree(eni cloud.NetworkInterface, now time.Time) (tree, error) {
 	if role := eni.Metadata.Role; role != nil {
 		expiration = timestamp(now.Add(role.Lifetime))
 	}
-	var filled strings.Builder
-	if err := parsed.Execute(&filled, struct {
+	var rendered strings.Builder
+	if err := parsed.Execute(&rendered, struct {
 		cloud.NetworkInterface
 		cloud.Metadata
 		MAC, Number, Hostname, PublicHostname, Groups, Now, Expiration string
@@ -43,10 +42,10 @@ func newTree(eni cloud.NetworkInterface, now time.Time) (tree, error) {
 		"ec2-" + strings.ReplaceAll(eni.PublicIP.String(), ".", "-") + ".compute-1.amazonaws.com",
 		strings.Join(eni.Metadata.SecurityGroups, "\n"), timestamp(now), expiration,
 	}); err != nil {
-		return nil, fmt.Errorf("instance metadata: %w", err)
+		return nil, fmt.Errorf("cannot render the instance metadata: %w", err)
 	}
 	t := tree{}
-	for _, document := range txtar.Parse([]byte(filled.String())).Files {
+	for _, document := range txtar.Parse([]byte(rendered.String())).Files {
 		t[document.Name] = []byte(strings.TrimSuffix(string(document.Data), "\n"))
 	}
 	if eni.Metadata.UserData != nil {
@@ -60,8 +59,7 @@ func asJSON(value any) (string, error) {
 	return string(text), err
 }
 
-// get returns a document or, for a directory, the list of what is in it,
-// directories with a trailing slash.
+// get returns a document or, for a directory, the sorted names of its entries. Names of directories end with a slash.
 func (t tree) get(path string) ([]byte, bool) {
 	path = strings.TrimSuffix(path, "/")
 	if content, found := t[path]; found {

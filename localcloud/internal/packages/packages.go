@@ -11,10 +11,10 @@ import (
 	"immutable-infra/localcloud/internal/run"
 )
 
-// requirement is a program that has to be on the machine.
+// requirement is a program that must be installed.
 type requirement struct {
 	program string
-	debian  string // Debian's package
+	debian  string // the Debian package
 	purpose string
 }
 
@@ -30,9 +30,8 @@ func requirements() []requirement {
 	}
 }
 
-// Install installs the programs that are missing: on Debian as root by
-// apt; elsewhere the error says what to install. engineRuns says whether a
-// Docker engine answers already, which makes dockerd unnecessary.
+// Install installs missing programs with apt on Debian, as root. Otherwise, the error says what to install.
+// engineRuns says whether a Docker engine is running already, which makes dockerd unnecessary.
 func Install(ctx context.Context, runner run.Runner, engineRuns bool) error {
 	var missing []requirement
 	for _, need := range requirements() {
@@ -46,7 +45,7 @@ func Install(ctx context.Context, runner run.Runner, engineRuns bool) error {
 	if len(missing) == 0 {
 		return nil
 	}
-	release, _ := os.ReadFile("/etc/os-release") // without it, this is not Debian
+	release, _ := os.ReadFile("/etc/os-release") // missing on systems other than Debian
 	if !strings.Contains("\n"+string(release), "\nID=debian\n") || os.Geteuid() != 0 {
 		return errors.New(instructions(missing))
 	}
@@ -65,7 +64,7 @@ func Install(ctx context.Context, runner run.Runner, engineRuns bool) error {
 
 func instructions(missing []requirement) string {
 	var text strings.Builder
-	text.WriteString("these programs are missing; install them (on Debian, root installs them with `make up`):")
+	text.WriteString("programs are missing: install them (on Debian, `make up` as root does):")
 	for _, need := range missing {
 		fmt.Fprintf(&text, "\n  %s: %s (Debian package %s)", need.program, need.purpose, need.debian)
 	}

@@ -1,5 +1,5 @@
-// Package pki is the certificate authority of localcloud. It may vouch only for the names that
-// localcloud answers for, so that trusting it on a server endangers nothing else.
+// Package pki implements localcloud's certificate authority. Name constraints limit it to the names that
+// localcloud serves, so that a server can trust it without further risk.
 package pki
 
 import (
@@ -26,24 +26,24 @@ import (
 const (
 	authorityLifetime   = 10 * 365 * 24 * time.Hour
 	certificateLifetime = 365 * 24 * time.Hour
-	renewBefore         = 30 * 24 * time.Hour // leaves a long-lived local cloud room to be started again
+	renewBefore         = 30 * 24 * time.Hour // so that a long-lived local cloud can run for a month after a start
 )
 
-// Authority is a certificate authority kept as ca.pem and ca.key in one directory.
+// Authority is a certificate authority, stored as ca.pem and ca.key in one directory.
 type Authority struct {
 	dir         string
 	certificate *x509.Certificate
 	key         crypto.Signer
 }
 
-// Open loads the authority of a directory, or makes it. It may sign for
-// domains, their subdomains, and addresses in network.
+// Open loads the authority in a directory, or creates it. The authority is constrained to domains, their
+// subdomains, and addresses in network.
 func Open(dir string, domains []string, network *net.IPNet) (*Authority, error) {
 	a := &Authority{dir: dir}
 	var err error
 	a.certificate, a.key, err = load(a.CertificateFile())
 	if err == nil && a.certificate.MaxPathLen == 0 {
-		err = fmt.Errorf("%s is of an earlier version of the local cloud: run `make down`, then `make up`",
+		err = fmt.Errorf("%s is from an earlier version of the local cloud: run `make down`, then `make up`",
 			a.CertificateFile())
 	}
 	switch {
@@ -59,7 +59,7 @@ func Open(dir string, domains []string, network *net.IPNet) (*Authority, error) 
 		NotAfter:              now.Add(authorityLifetime),
 		IsCA:                  true,
 		BasicConstraintsValid: true,
-		// Certify signs an authority that has an intermediate of its own.
+		// Certify signs an authority that has its own intermediate.
 		MaxPathLen:                  2,
 		KeyUsage:                    x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 		PermittedDNSDomainsCritical: true,
@@ -72,16 +72,16 @@ func Open(dir string, domains []string, network *net.IPNet) (*Authority, error) 
 	return a, nil
 }
 
-// CertificateFile is the authority's own certificate, PEM.
+// CertificateFile returns the path of the authority's own certificate, in PEM.
 func (a *Authority) CertificateFile() string { return filepath.Join(a.dir, "ca.pem") }
 
-// Issue makes sure that <name>.pem and <name>.key in the authority's directory are a server
-// certificate for the given names and addresses, and returns their paths.
+// Issue returns the paths of a server certificate for the given names and addresses, and its key: <name>.pem and
+// <name>.key in the authority's directory. It issues a new certificate unless the existing pair is valid.
 func (a *Authority) Issue(
 	name string, names []string, addresses []net.IP,
 ) (certificateFile, keyFile string, err error) {
 	certificateFile, keyFile = filepath.Join(a.dir, name+".pem"), filepath.Join(a.dir, name+".key")
-	// An unreadable pair, such as a key whose certificate a kill left unwritten, is issued again.
+	// Replace an unreadable pair, such as a key without the certificate after a kill.
 	current, _, err := load(certificateFile)
 	now := time.Now()
 	if err == nil && current.CheckSignatureFrom(a.certificate) == nil &&
@@ -104,9 +104,9 @@ func (a *Authority) Issue(
 	return certificateFile, keyFile, nil
 }
 
-// Certify signs the public key of another authority, whose own certificate (DER) has no limits:
-// whoever trusts what it returns, PEM, trusts that authority for domains and their subdomains only.
-// It returns the same each time: the servers have it in their user data.
+// Certify issues a certificate (PEM) for the key of another authority, whose own certificate (DER) has no
+// constraints. Clients that trust the result trust that authority only for domains and their subdomains. The
+// result is the same each time, because it is part of the servers' user data.
 func (a *Authority) Certify(der []byte, domains []string) ([]byte, error) {
 	other, err := x509.ParseCertificate(der)
 	if err != nil {
@@ -125,7 +125,7 @@ func (a *Authority) Certify(der []byte, domains []string) ([]byte, error) {
 		KeyUsage:                    other.KeyUsage,
 		PermittedDNSDomainsCritical: true,
 		PermittedDNSDomains:         domains,
-		// A constraint on names of one kind leaves those of the others free.
+		// A constraint on DNS names does not constrain IP addresses.
 		ExcludedIPRanges: []*net.IPNet{
 			{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)},
 			{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)},
@@ -137,8 +137,7 @@ func (a *Authority) Certify(der []byte, domains []string) ([]byte, error) {
 	return encode("CERTIFICATE", signed), nil
 }
 
-// Verify checks that a client which trusts the authority accepts a certificate
-// file of its own for a name.
+// Verify checks that a client that trusts the authority accepts one of its certificates for a name.
 func (a *Authority) Verify(certificateFile, name string) error {
 	certificate, _, err := load(certificateFile)
 	if err == nil {
@@ -152,8 +151,8 @@ func (a *Authority) Verify(certificateFile, name string) error {
 	return nil
 }
 
-// create signs a certificate for a new key, with itself when the authority
-// has no certificate yet, and writes both. Its serial number is random.
+// create generates a key and issues a certificate for it, self-signed if the authority has no certificate yet, and
+// writes both. The serial number is random.
 func (a *Authority) create(template *x509.Certificate, name string) (*x509.Certificate, crypto.Signer, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -171,7 +170,7 @@ func (a *Authority) create(template *x509.Certificate, name string) (*x509.Certi
 	if err != nil {
 		return nil, nil, err
 	}
-	// The key first: a certificate without its key would be taken for a whole pair.
+	// Write the key first, because an existing certificate means that the pair is complete.
 	if err := state.WriteFile(filepath.Join(a.dir, name+".key"), encode("PRIVATE KEY", keyDER), 0o600); err != nil {
 		return nil, nil, err
 	}
@@ -182,13 +181,13 @@ func (a *Authority) create(template *x509.Certificate, name string) (*x509.Certi
 	return certificate, key, err
 }
 
-// load reads a certificate, and the key beside it. The error about a missing file wraps fs.ErrNotExist.
+// load reads a certificate and its key from the same directory. The error for a missing file wraps fs.ErrNotExist.
 func load(certificateFile string) (*x509.Certificate, crypto.Signer, error) {
 	pair, err := tls.LoadX509KeyPair(certificateFile, strings.TrimSuffix(certificateFile, ".pem")+".key")
 	if err != nil {
 		return nil, nil, err
 	}
-	return pair.Leaf, pair.PrivateKey.(crypto.Signer), nil // it has no key that cannot sign
+	return pair.Leaf, pair.PrivateKey.(crypto.Signer), nil // all keys that the package generates can sign
 }
 
 func encode(kind string, der []byte) []byte {

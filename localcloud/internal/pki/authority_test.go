@@ -29,7 +29,7 @@ func open(t *testing.T, dir string) *pki.Authority {
 	return authority
 }
 
-// verify checks a certificate file as a client that trusts the authority.
+// verify checks a certificate file as a client that trusts the authority does.
 func verify(t *testing.T, authority *pki.Authority, certificateFile, name string) error {
 	t.Helper()
 	ca, err := os.ReadFile(authority.CertificateFile())
@@ -45,7 +45,7 @@ func verify(t *testing.T, authority *pki.Authority, certificateFile, name string
 	return err
 }
 
-func TestServersAreTrustedByNameAndByAddress(t *testing.T) {
+func TestServersAreTrustedByNameAndAddress(t *testing.T) {
 	authority := open(t, t.TempDir())
 	certificate, _, err := authority.Issue("s3", []string{"s3.us-east-1.amazonaws.com", "*.s3.us-east-1.amazonaws.com"},
 		[]net.IP{net.IPv4(198, 18, 0, 3)})
@@ -55,7 +55,7 @@ func TestServersAreTrustedByNameAndByAddress(t *testing.T) {
 	}
 }
 
-func TestTheAuthorityCannotVouchForOtherNames(t *testing.T) {
+func TestAuthorityCannotCertifyOtherNames(t *testing.T) {
 	authority := open(t, t.TempDir())
 	for _, name := range []string{"example.org", "amazonaws.com.example.org"} {
 		certificate, _, err := authority.Issue("other", []string{name}, nil)
@@ -67,7 +67,7 @@ func TestTheAuthorityCannotVouchForOtherNames(t *testing.T) {
 	require.Error(t, verify(t, authority, certificate, "192.0.2.1"))
 }
 
-func TestACertificateIsKeptUntilItsNamesChange(t *testing.T) {
+func TestCertificateIsReusedUntilItsNamesChange(t *testing.T) {
 	dir := t.TempDir()
 	file, key, err := open(t, dir).Issue("s3", []string{"a.amazonaws.com"}, nil)
 	require.NoError(t, err)
@@ -90,36 +90,36 @@ func TestACertificateIsKeptUntilItsNamesChange(t *testing.T) {
 	require.NotEqual(t, first, changed)
 }
 
-func TestPairThatAKillLeftUnmatchedIsIssuedAnew(t *testing.T) {
+func TestMismatchedKeyPairIsReissued(t *testing.T) {
 	authority := open(t, t.TempDir())
 	certificate, key, err := authority.Issue("s3", []string{"a.amazonaws.com"}, nil)
 	require.NoError(t, err)
 	_, otherKey, err := authority.Issue("other", []string{"a.amazonaws.com"}, nil)
 	require.NoError(t, err)
-	require.NoError(t, os.Rename(otherKey, key)) // a key is written before its certificate
+	require.NoError(t, os.Rename(otherKey, key)) // an interrupted Issue has replaced the key, but not yet the certificate
 	_, err = tls.LoadX509KeyPair(certificate, key)
 	require.Error(t, err)
 
 	_, _, err = authority.Issue("s3", []string{"a.amazonaws.com"}, nil)
 	require.NoError(t, err)
 	_, err = tls.LoadX509KeyPair(certificate, key)
-	require.NoError(t, err, "a server can start with it")
+	require.NoError(t, err, "a server can load the pair")
 }
 
-func TestTheAuthorityKnowsWhatAClientWouldRefuse(t *testing.T) {
+func TestVerifyRejectsWhatClientsReject(t *testing.T) {
 	authority := open(t, t.TempDir())
 	certificate, _, err := authority.Issue("s3", []string{"s3.us-east-1.amazonaws.com"}, nil)
 	require.NoError(t, err)
 	require.NoError(t, authority.Verify(certificate, "s3.us-east-1.amazonaws.com"))
-	require.Error(t, authority.Verify(certificate, "sts.us-east-1.amazonaws.com"), "another name")
+	require.Error(t, authority.Verify(certificate, "sts.us-east-1.amazonaws.com"), "wrong name")
 	certificate, _, err = authority.Issue("acme", []string{"acme.example.org"}, nil)
 	require.NoError(t, err)
 	require.ErrorContains(t, authority.Verify(certificate, "acme.example.org"), "not permitted")
 }
 
-func TestACertifiedAuthorityIsTrustedForItsNamesOnly(t *testing.T) {
+func TestCrossSignedAuthorityIsTrustedOnlyForItsNames(t *testing.T) {
 	authority := open(t, t.TempDir())
-	// An authority without limits, as Pebble's, and what it issues.
+	// An authority without name constraints, such as Pebble's, and certificates that it issues.
 	rootKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	root := &x509.Certificate{
@@ -129,7 +129,7 @@ func TestACertifiedAuthorityIsTrustedForItsNamesOnly(t *testing.T) {
 	}
 	rootDER, err := x509.CreateCertificate(rand.Reader, root, root, rootKey.Public(), rootKey)
 	require.NoError(t, err)
-	issued := func(template x509.Certificate) *x509.Certificate {
+	issue := func(template x509.Certificate) *x509.Certificate {
 		template.SerialNumber, template.NotBefore, template.NotAfter = big.NewInt(2), root.NotBefore, root.NotAfter
 		der, err := x509.CreateCertificate(rand.Reader, &template, root, rootKey.Public(), rootKey)
 		require.NoError(t, err)
@@ -142,22 +142,22 @@ func TestACertifiedAuthorityIsTrustedForItsNamesOnly(t *testing.T) {
 	require.NoError(t, err)
 	again, err := authority.Certify(rootDER, []string{"localcloud.test"})
 	require.NoError(t, err)
-	require.Equal(t, certified, again, "else each `make up` would replace the servers, which trust it")
+	require.Equal(t, certified, again, "otherwise each `make up` would replace the servers, which trust the certificate")
 	own, err := os.ReadFile(authority.CertificateFile())
 	require.NoError(t, err)
 	for _, bundle := range [][]byte{own, slices.Concat(own, certified)} {
-		trusted, others := x509.NewCertPool(), x509.NewCertPool()
+		trusted, intermediates := x509.NewCertPool(), x509.NewCertPool()
 		require.True(t, trusted.AppendCertsFromPEM(bundle))
-		require.True(t, others.AppendCertsFromPEM(certified))
-		verified := func(leaf *x509.Certificate) error {
-			_, err := leaf.Verify(x509.VerifyOptions{Roots: trusted, Intermediates: others})
+		require.True(t, intermediates.AppendCertsFromPEM(certified))
+		verify := func(leaf *x509.Certificate) error {
+			_, err := leaf.Verify(x509.VerifyOptions{Roots: trusted, Intermediates: intermediates})
 			return err
 		}
-		require.NoError(t, verified(issued(x509.Certificate{DNSNames: []string{"site.localcloud.test"}})))
-		require.ErrorContains(t, verified(issued(x509.Certificate{DNSNames: []string{"example.org"}})), "not permitted")
-		require.ErrorContains(t, verified(issued(x509.Certificate{DNSNames: []string{"docker.io"}})), "not permitted",
-			"its issuer may, it may not")
-		require.ErrorContains(t, verified(issued(x509.Certificate{IPAddresses: []net.IP{net.IPv4(198, 18, 0, 3)}})),
+		require.NoError(t, verify(issue(x509.Certificate{DNSNames: []string{"site.localcloud.test"}})))
+		require.ErrorContains(t, verify(issue(x509.Certificate{DNSNames: []string{"example.org"}})), "not permitted")
+		require.ErrorContains(t, verify(issue(x509.Certificate{DNSNames: []string{"docker.io"}})), "not permitted",
+			"permitted for the issuer but not for the cross-signed authority")
+		require.ErrorContains(t, verify(issue(x509.Certificate{IPAddresses: []net.IP{net.IPv4(198, 18, 0, 3)}})),
 			"excluded")
 	}
 }

@@ -1,5 +1,4 @@
-// Package run runs commands. It is the one place of localcloud that starts a
-// process and waits for it, so that every failure reads the same.
+// Package run runs commands and waits for them. It gives all failed commands in localcloud the same error format.
 package run
 
 import (
@@ -15,19 +14,18 @@ import (
 	"time"
 )
 
-// Command is one command line and its surroundings.
+// Command is a command line and its environment.
 type Command struct {
 	Name  string
 	Args  []string
 	Dir   string    // the working directory; "" means the current one
-	Env   []string  // added to the environment of this process, as "KEY=value"
+	Env   []string  // added to this process's environment, as "KEY=value"
 	Stdin io.Reader // may be nil
-	// Stream gets standard output and standard error as they come, beside
-	// what is captured. It may be nil.
+	// Stream receives a copy of standard output and standard error while the command runs. It may be nil.
 	Stream io.Writer
 }
 
-// Find returns the path of a program. It also looks where Debian installs what is on the path of root only.
+// Find returns the path of a program. It also searches /usr/sbin, which on Debian only root has in its PATH.
 func Find(program string) (string, error) {
 	if path, err := exec.LookPath(program); err == nil {
 		return path, nil
@@ -35,18 +33,18 @@ func Find(program string) (string, error) {
 	return exec.LookPath("/usr/sbin/" + program)
 }
 
-// Runner runs a command to its end and returns its standard output. The error is an *Error.
+// Runner runs a command, waits for it and returns its standard output. The error is an *Error.
 type Runner interface {
 	Run(ctx context.Context, command Command) ([]byte, error)
 }
 
 // Exec is the Runner that starts real processes.
 //
-// A cancelled context interrupts the command first (SIGINT) and kills it only
-// after Grace, so that a deployment can end its current step.
+// When the context is canceled, Exec interrupts the command (SIGINT) and kills it only after Grace, so that a
+// deployment can finish its current step.
 type Exec struct{ Grace time.Duration }
 
-// IP is a command of iproute2.
+// IP returns an ip command of iproute2.
 func IP(args ...string) Command { return Command{Name: "ip", Args: args} }
 
 func (e Exec) Run(ctx context.Context, command Command) ([]byte, error) {
@@ -54,8 +52,7 @@ func (e Exec) Run(ctx context.Context, command Command) ([]byte, error) {
 	cmd.Dir = command.Dir
 	cmd.Env = append(os.Environ(), command.Env...)
 	cmd.Stdin = command.Stdin
-	// A process group of its own: Ctrl-C on the terminal reaches the command
-	// once, through the context, and not a second time through the terminal.
+	// In a separate process group, Ctrl-C on the terminal interrupts the command only once, through the context.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
 	cmd.WaitDelay = max(e.Grace, 5*time.Second)
@@ -75,7 +72,7 @@ func (e Exec) Run(ctx context.Context, command Command) ([]byte, error) {
 	return stdout.Bytes(), nil
 }
 
-// LockedWriter keeps a command's two output streams from interleaving within one write.
+// LockedWriter serializes writes, so that a command's two output streams do not interleave within a write.
 type LockedWriter struct {
 	Writer io.Writer
 	mu     sync.Mutex
@@ -87,13 +84,13 @@ func (w *LockedWriter) Write(p []byte) (int, error) {
 	return w.Writer.Write(p)
 }
 
-// outputLines is how much of a failed command's output its error shows.
+// outputLines is the number of lines of a failed command's output in its error.
 const outputLines = 20
 
-// Error is a command that failed, with its command line and the last lines of its output.
+// Error is the error of a failed command. Its text has the command line and the last lines of the output.
 type Error struct {
 	Command Command
-	Output  string // standard output, and standard error after it
+	Output  string // standard output followed by standard error
 	Err     error
 }
 
@@ -109,15 +106,15 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Wrap puts what failed before an error, where there is one. It is deferred.
+// Wrap prefixes *err with a description of what failed, unless it is nil. Use it with defer.
 func Wrap(err *error, format string, args ...any) {
 	if *err != nil {
 		*err = fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), *err)
 	}
 }
 
-// Await repeats try until it succeeds, ctx ends or limit has passed. Its error is the last one
-// that the end of the time did not cause.
+// Await calls try at the given interval until it succeeds, ctx ends or limit has passed. Its error is the last
+// error of try that the end of the time did not cause.
 func Await(ctx context.Context, limit, interval time.Duration, try func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

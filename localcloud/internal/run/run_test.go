@@ -12,12 +12,12 @@ import (
 	"immutable-infra/localcloud/internal/run"
 )
 
-func TestAFailureShowsTheCommandLineAndItsOutput(t *testing.T) {
+func TestErrorShowsCommandLineAndOutput(t *testing.T) {
 	_, err := run.Exec{}.Run(t.Context(), run.Command{Name: "sh", Args: []string{"-c", "echo good; echo bad >&2; exit 3"}})
 	require.EqualError(t, err, "sh -c echo good; echo bad >&2; exit 3: exit status 3\n  good\n  bad")
 }
 
-func TestStandardErrorIsNotTakenForTheResult(t *testing.T) {
+func TestStderrIsNotPartOfOutput(t *testing.T) {
 	var stream bytes.Buffer
 	output, err := run.Exec{}.Run(t.Context(), run.Command{
 		Name: "sh", Args: []string{"-c", "cat; echo $NAME; echo warning >&2"},
@@ -28,7 +28,7 @@ func TestStandardErrorIsNotTakenForTheResult(t *testing.T) {
 	require.Contains(t, stream.String(), "warning")
 }
 
-func TestACancelledCommandIsInterruptedAndMayEndItsStep(t *testing.T) {
+func TestCanceledCommandIsInterruptedAndCanCleanUp(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	started := writerFunc(func(p []byte) (int, error) { cancel(); return len(p), nil })
 	output, err := run.Exec{Grace: 10 * time.Second}.Run(ctx, run.Command{

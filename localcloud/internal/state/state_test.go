@@ -11,22 +11,22 @@ import (
 	"immutable-infra/localcloud/internal/state"
 )
 
-func TestTheProjectIsFoundFromBelow(t *testing.T) {
+func TestProjectIsFoundFromSubdirectory(t *testing.T) {
 	root := t.TempDir()
-	below := filepath.Join(root, "site", "_posts")
-	require.NoError(t, os.MkdirAll(below, 0o755))
+	subdirectory := filepath.Join(root, "site", "_posts")
+	require.NoError(t, os.MkdirAll(subdirectory, 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(root, "Pulumi.yaml"), nil, 0o644))
-	found, err := state.FindRoot(below)
+	found, err := state.FindRoot(subdirectory)
 	require.NoError(t, err)
 	require.Equal(t, root, found)
 }
 
-func TestOutsideAProjectTheErrorSaysWhatToDo(t *testing.T) {
+func TestErrorOutsideProjectSaysWhatToDo(t *testing.T) {
 	_, err := state.FindRoot(t.TempDir())
 	require.ErrorContains(t, err, "run localcloud in the project")
 }
 
-func TestTheHomeIsInTheProjectUnlessNamed(t *testing.T) {
+func TestHomeDefaultsToProjectDirectory(t *testing.T) {
 	t.Setenv(state.Variable, "")
 	found, err := state.Find("/project")
 	require.NoError(t, err)
@@ -37,7 +37,7 @@ func TestTheHomeIsInTheProjectUnlessNamed(t *testing.T) {
 	require.Equal(t, state.Home("/elsewhere"), found)
 }
 
-func TestALinkToAnotherCheckoutsHomeIsThatHome(t *testing.T) {
+func TestSymlinkToAnotherHomeIsResolved(t *testing.T) {
 	t.Setenv(state.Variable, "")
 	for name, link := range map[string]string{"absolute": "/elsewhere/.localcloud",
 		"relative": "../elsewhere/.localcloud"} {
@@ -56,7 +56,7 @@ func TestALinkToAnotherCheckoutsHomeIsThatHome(t *testing.T) {
 	}
 }
 
-func TestSecretsAreClosedToOthers(t *testing.T) {
+func TestSecretsAreAccessibleOnlyToOwner(t *testing.T) {
 	h := state.Home(t.TempDir())
 	require.NoError(t, h.Make())
 	for _, dir := range []string{h.TLS(), h.SSH(), h.S3(), h.Cloud(), h.Pulumi()} {
@@ -74,7 +74,7 @@ func TestSecretsAreClosedToOthers(t *testing.T) {
 	require.Equal(t, map[string]string{"key": "value"}, read)
 }
 
-func TestAFailedWriteLeavesTheOldContentAndNoRest(t *testing.T) {
+func TestFailedWriteLeavesOnlyOldFile(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "state.json")
 	require.NoError(t, state.WriteJSON(file, "old"))

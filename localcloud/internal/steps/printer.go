@@ -1,5 +1,5 @@
-// Package steps shows work as a list of steps, one line each: on a terminal a line that moves while
-// the step runs, elsewhere plain lines, and in the end a check or a cross with the time it took.
+// Package steps prints the progress of work as a list of steps. Each finished step gets a line with a check mark
+// or a cross and its duration. On a terminal, an animated line shows the running steps.
 package steps
 
 import (
@@ -14,7 +14,7 @@ import (
 
 const redrawInterval = 120 * time.Millisecond
 
-// Printer prints steps. Steps may run at the same time.
+// Printer prints steps. Steps may run concurrently.
 type Printer struct {
 	out      io.Writer
 	terminal bool
@@ -30,13 +30,12 @@ type step struct {
 	started time.Time
 }
 
-// NewPrinter returns a printer; terminal says whether out is one.
+// NewPrinter returns a printer. terminal says whether out is a terminal.
 func NewPrinter(out io.Writer, terminal bool) *Printer {
 	return &Printer{out: out, terminal: terminal}
 }
 
-// Run runs one step and prints how it ended. It returns the step's error, with
-// the step's name before it.
+// Run runs one step and prints its result. It returns the step's error, prefixed with the step's name.
 func (p *Printer) Run(ctx context.Context, name string, work func(context.Context) error) error {
 	current := &step{name: name, started: time.Now()}
 	p.begin(current)
@@ -74,7 +73,7 @@ func (p *Printer) end(current *step, err error) {
 	fmt.Fprintf(p.out, " %s %s (%.1f s)\n", mark, current.name, time.Since(current.started).Seconds())
 }
 
-// animate draws the steps that run until there is none.
+// animate redraws the running steps until there are none.
 func (p *Printer) animate() {
 	ticker := time.NewTicker(redrawInterval)
 	defer ticker.Stop()

@@ -12,7 +12,7 @@ import (
 	"immutable-infra/localcloud/internal/steps"
 )
 
-func TestEachStepSaysHowItEndedAndHowLongItTook(t *testing.T) {
+func TestEachStepReportsResultAndDuration(t *testing.T) {
 	var out bytes.Buffer
 	printer := steps.NewPrinter(&out, false)
 	require.NoError(t, printer.Run(t.Context(), "start S3", func(context.Context) error { return nil }))
@@ -22,7 +22,7 @@ func TestEachStepSaysHowItEndedAndHowLongItTook(t *testing.T) {
 		`^ • start S3\n ✓ start S3 \(\d+\.\d s\)\n • start the network\n ✗ start the network \(\d+\.\d s\)\n$`, out.String())
 }
 
-func TestATerminalEndsWithOneLineForEachStep(t *testing.T) {
+func TestTerminalShowsOneLinePerStep(t *testing.T) {
 	var out bytes.Buffer
 	printer := steps.NewPrinter(&out, true)
 	require.NoError(t, printer.Run(t.Context(), "start S3", func(context.Context) error { return nil }))

@@ -10,20 +10,20 @@ import (
 	"immutable-infra/localcloud/internal/state"
 )
 
-// account holds all objects, by id.
+// account is the persisted state of the account.
 type account struct {
 	LastID       int64
-	Monitors     map[int64]*monitor
-	Integrations map[int64]*integration
-	Pages        map[int64]*page
-	// Created, Changed and Deleted count what was done, by the paths of the kinds.
+	Monitors     map[int64]*monitor     // by ID
+	Integrations map[int64]*integration // by ID
+	Pages        map[int64]*page        // by ID
+	// Created, Changed and Deleted count successful requests by the path of their kind, such as /monitors.
 	Created, Changed, Deleted map[string]int
 }
 
-// firstID is unlike any number that something else has.
+// firstID keeps IDs apart from all other numbers in use.
 const firstID = 800_000_000
 
-// loadAccount reads an account from its file, or makes one.
+// loadAccount reads the account from file and returns an empty account if the file does not exist.
 func loadAccount(file string) (account, error) {
 	a := account{
 		LastID: firstID, Monitors: map[int64]*monitor{}, Integrations: map[int64]*integration{}, Pages: map[int64]*page{},
@@ -40,21 +40,21 @@ func (a *account) newID() int64 {
 	return a.LastID
 }
 
-// State is what exists and what was done.
+// State is a snapshot of the account, without secrets.
 type State struct {
 	Monitors []MonitorState `json:"monitors"`
-	// Heartbeats are the monitors that wait for requests. Their URLs are secret.
+	// Heartbeats lists the heartbeat monitors separately, because their URLs are secret.
 	Heartbeats   []HeartbeatState `json:"heartbeats"`
 	Integrations []string         `json:"integrations"`
 	Pages        []PageState      `json:"pages"`
-	// Created, Changed and Deleted count requests that did so, by path.
+	// Created, Changed and Deleted count successful requests by path.
 	Created map[string]int `json:"created"`
 	Changed map[string]int `json:"changed"`
 	Deleted map[string]int `json:"deleted"`
-	Notices []Notice       `json:"notices"` // the calls of web-hooks, oldest first
+	Notices []Notice       `json:"notices"` // webhook deliveries, oldest first
 }
 
-// MonitorState is a monitor, and how its page is.
+// MonitorState is a monitor with the result of its checks.
 type MonitorState struct {
 	ID     int64     `json:"id"`
 	Name   string    `json:"name"`
@@ -65,16 +65,16 @@ type MonitorState struct {
 	Checks int       `json:"checks"`
 }
 
-// HeartbeatState is a heartbeat monitor, and how many heartbeats it received.
+// HeartbeatState is a heartbeat monitor.
 type HeartbeatState struct {
 	ID     int64     `json:"id"`
 	Name   string    `json:"name"`
 	Status string    `json:"status"`
-	Beats  int       `json:"beats"`
-	Last   time.Time `json:"last"`
+	Beats  int       `json:"beats"` // the number of heartbeats received
+	Last   time.Time `json:"last"`  // when the last heartbeat arrived
 }
 
-// PageState is a status page.
+// PageState is a status page. A single monitor ID of 0 stands for all monitors.
 type PageState struct {
 	ID       int64   `json:"id"`
 	Name     string  `json:"name"`
@@ -82,7 +82,7 @@ type PageState struct {
 	Monitors []int64 `json:"monitors"`
 }
 
-func inOrder[T any](byID map[int64]*T) []*T {
+func sortedByID[T any](byID map[int64]*T) []*T {
 	var all []*T
 	for _, id := range slices.Sorted(maps.Keys(byID)) {
 		all = append(all, byID[id])
@@ -90,7 +90,6 @@ func inOrder[T any](byID map[int64]*T) []*T {
 	return all
 }
 
-// State returns everything but secrets.
 func (s *Server) State() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -100,7 +99,7 @@ func (s *Server) State() State {
 		Created: maps.Clone(a.Created), Changed: maps.Clone(a.Changed), Deleted: maps.Clone(a.Deleted),
 		Notices: append([]Notice{}, s.notices...),
 	}
-	for _, m := range inOrder(a.Monitors) {
+	for _, m := range sortedByID(a.Monitors) {
 		if m.Type == typeHeartbeat {
 			state.Heartbeats = append(state.Heartbeats, HeartbeatState{m.ID, m.FriendlyName, m.Status, m.Beats, m.LastBeat})
 		} else {
@@ -108,10 +107,10 @@ func (s *Server) State() State {
 				MonitorState{m.ID, m.FriendlyName, m.URL, m.Status, m.Reason, m.Since, m.Checks})
 		}
 	}
-	for _, i := range inOrder(a.Integrations) {
+	for _, i := range sortedByID(a.Integrations) {
 		state.Integrations = append(state.Integrations, i.FriendlyName)
 	}
-	for _, p := range inOrder(a.Pages) {
+	for _, p := range sortedByID(a.Pages) {
 		state.Pages = append(state.Pages, PageState{p.ID, p.FriendlyName, p.CustomDomain, slices.Clone(p.MonitorIDs)})
 	}
 	return state

@@ -8,26 +8,25 @@ import (
 	"sync"
 )
 
-// fault is a failure on purpose of the API.
+// fault is an injected failure of the API.
 type fault struct {
-	// Method and Path say which requests fail: those of the method whose path begins so.
+	// Method and Path select the requests that fail. Path is a prefix.
 	Method, Path string
-	// Times is how many requests fail so.
-	Times int
+	Times        int // how many requests fail
 
-	// Status, Header and Body are the answer, unless one of the following is set.
+	// Status, Header and Body are the response, unless one of the following is set.
 	Status int
 	Header map[string]string
 	Body   string
-	// CarriedOut does what was asked for before.
+	// CarriedOut processes the request before it fails.
 	CarriedOut bool
-	// Cut closes the connection in place of an answer.
+	// Cut closes the connection instead of responding.
 	Cut bool
-	// Stale answers for a list as it was before the last change.
+	// Stale returns the list as it was before the last change.
 	Stale bool
 }
 
-func (f fault) answer(w http.ResponseWriter) {
+func (f fault) respond(w http.ResponseWriter) {
 	if f.Cut {
 		panic(http.ErrAbortHandler)
 	}
@@ -35,28 +34,28 @@ func (f fault) answer(w http.ResponseWriter) {
 		w.Header().Set(name, value)
 	}
 	w.WriteHeader(f.Status)
-	_, _ = w.Write([]byte(f.Body)) // an error is that of a caller who is gone
+	_, _ = w.Write([]byte(f.Body)) // fails only if the client has disconnected
 }
 
-// faulty is the API, which fails as a test says.
-type faulty struct {
+// faultyAPI is the API with the faults that a test injects.
+type faultyAPI struct {
 	api http.Handler
 
 	mu     sync.Mutex
 	faults []fault
-	// before are the answers for lists as they were before the last change, by path.
+	// before contains the list responses from before the last change, by path.
 	before map[string]*httptest.ResponseRecorder
 }
 
 // Fail makes the next requests fail.
-func (f *faulty) Fail(faults ...fault) {
+func (f *faultyAPI) Fail(faults ...fault) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.faults = faults
 }
 
-// next is how a request fails, and the stale answer where it is to get that.
-func (f *faulty) next(r *http.Request) (found fault, fails bool, stale *httptest.ResponseRecorder) {
+// next returns the fault for a request, if any, and the stale response if the fault is stale.
+func (f *faultyAPI) next(r *http.Request) (found fault, fails bool, stale *httptest.ResponseRecorder) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i := range f.faults {
@@ -72,38 +71,38 @@ func (f *faulty) next(r *http.Request) (found fault, fails bool, stale *httptest
 	return fault{}, false, nil
 }
 
-func (f *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	failure, fails, answer := f.next(r)
+func (f *faultyAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	failure, fails, response := f.next(r)
 	if fails && !failure.CarriedOut && !failure.Stale {
-		failure.answer(w)
+		failure.respond(w)
 		return
 	}
-	if answer == nil {
-		answer = f.ask(r)
+	if response == nil {
+		response = f.forward(r)
 	}
 	if failure.CarriedOut {
-		failure.answer(w)
+		failure.respond(w)
 		return
 	}
-	maps.Copy(w.Header(), answer.Header())
-	w.WriteHeader(answer.Code)
-	_, _ = w.Write(answer.Body.Bytes()) // an error is that of a caller who is gone
+	maps.Copy(w.Header(), response.Header())
+	w.WriteHeader(response.Code)
+	_, _ = w.Write(response.Body.Bytes()) // fails only if the client has disconnected
 }
 
-// ask asks the API, and remembers the list that the request changes.
-func (f *faulty) ask(r *http.Request) *httptest.ResponseRecorder {
-	list, before, answer := "", httptest.NewRecorder(), httptest.NewRecorder()
+// forward sends a request to the API and records the list as it was before the request changed it.
+func (f *faultyAPI) forward(r *http.Request) *httptest.ResponseRecorder {
+	list, before, response := "", httptest.NewRecorder(), httptest.NewRecorder()
 	if path := strings.Split(r.URL.Path, "/"); path[1] == "v3" && r.Method != http.MethodGet {
 		list = "/v3/" + path[2]
 		request := httptest.NewRequestWithContext(r.Context(), http.MethodGet, list, nil)
 		request.Header = r.Header
 		f.api.ServeHTTP(before, request)
 	}
-	f.api.ServeHTTP(answer, r)
-	if list != "" && answer.Code < http.StatusBadRequest {
+	f.api.ServeHTTP(response, r)
+	if list != "" && response.Code < http.StatusBadRequest {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.before[list] = before
 	}
-	return answer
+	return response
 }

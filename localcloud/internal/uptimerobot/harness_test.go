@@ -24,44 +24,44 @@ const (
 	victorOpsKey = "b0d7a4c2-5e0f-4c57-9c63-10ca1c10bd00"
 )
 
-// double is an account with its API served.
+// double is an account and the server of its API.
 type double struct {
 	*uptimerobot.Server
-	*faulty
+	*faultyAPI
 	url     string
 	webhook string
 	alerts  *victorops.Server
 }
 
-// second is how long a second of the doubles' monitors takes.
+// second is the duration of one second of monitor time.
 const second = 10 * time.Millisecond
 
-// serve serves an account, and the one of VictorOps that it may tell.
+// serve serves an account, and a VictorOps double that it can notify.
 func serve(t *testing.T, change ...func(*uptimerobot.Settings)) *double {
 	t.Helper()
 	alerts := victorops.New(victorOpsKey)
-	told := httptest.NewServer(alerts)
-	t.Cleanup(told.Close)
+	alertServer := httptest.NewServer(alerts)
+	t.Cleanup(alertServer.Close)
 	settings := uptimerobot.Settings{
 		Key: key, RequestsPerMinute: 100, PageSize: 2, Client: &http.Client{}, Second: second,
 		File: filepath.Join(t.TempDir(), "account.json"),
-		Log:  func(told string) { t.Log(told) },
+		Log:  func(message string) { t.Log(message) },
 	}
 	for _, c := range change {
 		c(&settings)
 	}
 	server, err := uptimerobot.New(settings)
 	require.NoError(t, err)
-	api := &faulty{api: server, before: map[string]*httptest.ResponseRecorder{}}
+	api := &faultyAPI{api: server, before: map[string]*httptest.ResponseRecorder{}}
 	endpoint := httptest.NewServer(api)
 	t.Cleanup(endpoint.Close)
 	return &double{
-		Server: server, faulty: api, url: endpoint.URL, alerts: alerts,
-		webhook: told.URL + "/integrations/uptimerobot/20131114/alert/" + victorOpsKey + "/site?",
+		Server: server, faultyAPI: api, url: endpoint.URL, alerts: alerts,
+		webhook: alertServer.URL + "/integrations/uptimerobot/20131114/alert/" + victorOpsKey + "/site?",
 	}
 }
 
-// start makes the monitors work until the test ends.
+// start runs the monitors until the test ends.
 func (d *double) start(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -70,8 +70,8 @@ func (d *double) start(t *testing.T) {
 	t.Cleanup(func() { cancel(); <-ended })
 }
 
-// ask makes a request with a key, and returns the status and the body.
-func (d *double) ask(t *testing.T, method, path, key, body string) (int, string) {
+// request sends a request with an API key and returns the status and the body.
+func (d *double) request(t *testing.T, method, path, key, body string) (int, string) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, d.url+path, strings.NewReader(body))
 	require.NoError(t, err)
@@ -87,17 +87,17 @@ func (d *double) ask(t *testing.T, method, path, key, body string) (int, string)
 	return response.StatusCode, string(text)
 }
 
-// created makes something and returns its id.
-func (d *double) created(t *testing.T, path, body string) int64 {
+// create creates a resource and returns its ID.
+func (d *double) create(t *testing.T, path, body string) int64 {
 	t.Helper()
-	status, text := d.ask(t, http.MethodPost, path, key, body)
+	status, text := d.request(t, http.MethodPost, path, key, body)
 	require.Equal(t, http.StatusCreated, status, text)
-	var told struct{ ID int64 }
-	require.NoError(t, json.Unmarshal([]byte(text), &told))
-	return told.ID
+	var created struct{ ID int64 }
+	require.NoError(t, json.Unmarshal([]byte(text), &created))
+	return created.ID
 }
 
-// program is the client of this repository, as Pulumi's commands run it.
+// program is this repository's UptimeRobot client, as Pulumi's commands run it.
 type program struct{ path string }
 
 func buildProgram(t *testing.T) program {
@@ -110,19 +110,19 @@ func buildProgram(t *testing.T) program {
 	return program{path}
 }
 
-// ran is what a run of the program left.
-type ran struct {
+// runResult is the result of a run of the program.
+type runResult struct {
 	stdout, stderr string
 	err            error
 }
 
-// run runs a verb. before is what the last one printed.
-func (p program) run(t *testing.T, d *double, verb string, desired any, before string) ran {
+// run runs a verb. before is the output of the previous run.
+func (p program) run(t *testing.T, d *double, verb string, desired any, before string) runResult {
 	t.Helper()
 	return p.runWith(t, d.url+"/v3", key, d.webhook, verb, desired, before)
 }
 
-func (p program) runWith(t *testing.T, api, apiKey, webhook, verb string, desired any, before string) ran {
+func (p program) runWith(t *testing.T, api, apiKey, webhook, verb string, desired any, before string) runResult {
 	t.Helper()
 	document, err := json.Marshal(desired)
 	require.NoError(t, err)
@@ -135,17 +135,17 @@ func (p program) runWith(t *testing.T, api, apiKey, webhook, verb string, desire
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr
 	err = command.Run()
-	r := ran{strings.TrimSpace(stdout.String()), stderr.String(), err}
-	// What Pulumi shows and keeps.
+	r := runResult{strings.TrimSpace(stdout.String()), stderr.String(), err}
+	// Pulumi displays and stores this output.
 	for _, secret := range []string{apiKey, victorOpsKey, webhook} {
-		require.NotContains(t, r.stdout+r.stderr, secret, "a secret is told")
+		require.NotContains(t, r.stdout+r.stderr, secret, "a secret is printed")
 	}
 	return r
 }
 
 type object = map[string]any
 
-// site is what a stack wants to have, watching a page.
+// site returns the desired resources of a stack that monitors a page.
 func site(page string) object {
 	return object{
 		"contact": "VictorOps: example.org",

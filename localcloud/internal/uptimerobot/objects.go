@@ -27,10 +27,10 @@ const (
 	notifyDown = "Down"
 	notifyUp   = "Up"
 
-	maxMonitors = 50 // of the account's plan
+	maxMonitors = 50 // the limit of the account's plan
 )
 
-// monitor is a page that is asked for. The names of the fields are those of the API but for case.
+// monitor is a probed page or a heartbeat monitor. Where the API has a field, the name differs in case only.
 type monitor struct {
 	ID              int64
 	FriendlyName    string
@@ -43,20 +43,20 @@ type monitor struct {
 	KeywordCaseType int
 	KeywordValue    string
 	Contacts        []contact
-	Token           string    // the secret in the URL of a heartbeat
-	Grace           int       // how many seconds a heartbeat may be late
-	LastBeat        time.Time // of the last heartbeat
-	Beats           int       // how many heartbeats came
+	Token           string    // the secret in the heartbeat URL
+	Grace           int       // how late a heartbeat may be, in seconds
+	LastBeat        time.Time // when the last heartbeat arrived
+	Beats           int       // the number of heartbeats received
 
 	Status   string
 	Reason   string
 	Since    time.Time
 	Checks   int
-	Due      time.Time // when it is asked for next
-	Revision int       // counts its changes
+	Due      time.Time // when the next check is due
+	Revision int       // incremented by every change
 }
 
-// contact is a web-hook that a monitor tells.
+// contact assigns an integration to a monitor, which alerts it.
 type contact struct {
 	ID                    int64
 	Threshold, Recurrence int
@@ -68,8 +68,7 @@ type integration struct {
 	Notify       string
 	URL          string
 	PostValue    string
-	// SendAsQuery adds all variables to the URL; SendAsJSON sends PostValue as it
-	// is, and not as the fields of a form.
+	// SendAsQuery appends all variables to the URL. SendAsJSON sends PostValue as JSON instead of as form fields.
 	SendAsQuery, SendAsJSON bool
 }
 
@@ -77,36 +76,36 @@ type page struct {
 	ID           int64
 	FriendlyName string
 	CustomDomain string
-	MonitorIDs   []int64 // those that it shows; a single 0 shows all
+	MonitorIDs   []int64 // the monitors on the page; a single 0 stands for all
 }
 
 func (s *Server) kinds() []kind {
 	a := &s.account
 	return []kind{
-		newKind("Monitor", "/monitors", a.Monitors, (*monitor).tell, s.writeMonitor, func(id int64) {
+		newKind("Monitor", "/monitors", a.Monitors, (*monitor).toAPI, s.writeMonitor, func(id int64) {
 			for _, p := range a.Pages {
-				p.MonitorIDs = slices.DeleteFunc(slices.Clone(p.MonitorIDs), func(shown int64) bool { return shown == id })
+				p.MonitorIDs = slices.DeleteFunc(slices.Clone(p.MonitorIDs), func(m int64) bool { return m == id })
 			}
 		}),
-		newKind("Integration", "/integrations", a.Integrations, (*integration).tell, s.writeIntegration, func(id int64) {
+		newKind("Integration", "/integrations", a.Integrations, (*integration).toAPI, s.writeIntegration, func(id int64) {
 			for _, m := range a.Monitors {
 				m.Contacts = slices.DeleteFunc(m.Contacts, func(c contact) bool { return c.ID == id })
 			}
 		}),
-		newKind("PSP", "/psps", a.Pages, (*page).tell, s.writePage, func(int64) {}),
+		newKind("PSP", "/psps", a.Pages, (*page).toAPI, s.writePage, func(int64) {}),
 	}
 }
 
-// newKind is a kind of the objects in byID; forget takes one out of the others.
+// newKind returns the kind of the objects in byID. unlink removes all references to a deleted object.
 func newKind[T any](
-	noun, path string, byID map[int64]*T, tell func(*T) any,
-	write func(int64, []byte) (int64, error), forget func(int64),
+	noun, path string, byID map[int64]*T, toAPI func(*T) any,
+	write func(int64, []byte) (int64, error), unlink func(int64),
 ) kind {
 	return kind{
 		noun: noun, path: path, write: write,
 		ids:    func() []int64 { return slices.Sorted(maps.Keys(byID)) },
-		tell:   func(id int64) any { return tell(byID[id]) },
-		remove: func(id int64) { delete(byID, id); forget(id) },
+		toAPI:  func(id int64) any { return toAPI(byID[id]) },
+		remove: func(id int64) { delete(byID, id); unlink(id) },
 	}
 }
 
@@ -124,46 +123,46 @@ func (s *Server) writeMonitor(id int64, content []byte) (int64, error) {
 		}
 	}{monitor: &m, HTTPMethodType: &m.Method}
 	if err := json.Unmarshal(content, &request); err != nil {
-		return 0, invalid(err.Error())
+		return 0, badRequest(err.Error())
 	}
 	if m.Type == typeKeyword && (m.KeywordType == "" || m.KeywordValue == "" || m.Method != "GET") {
-		return 0, invalid("a KEYWORD monitor needs keywordType, keywordValue and the httpMethodType GET")
+		return 0, badRequest("a KEYWORD monitor needs keywordType, keywordValue and the httpMethodType GET")
 	}
 	if request.AssignedAlertContacts != nil {
 		m.Contacts = []contact{}
 		for _, c := range *request.AssignedAlertContacts {
-			to, err := strconv.ParseInt(c.AlertContactID, 10, 64)
-			if _, ok := s.account.Integrations[to]; err != nil || !ok {
-				return 0, invalid(fmt.Sprintf("alert contact %s does not exist", c.AlertContactID))
+			contactID, err := strconv.ParseInt(c.AlertContactID, 10, 64)
+			if _, ok := s.account.Integrations[contactID]; err != nil || !ok {
+				return 0, badRequest(fmt.Sprintf("alert contact %s does not exist", c.AlertContactID))
 			}
-			m.Contacts = append(m.Contacts, contact{to, c.Threshold, c.Recurrence})
+			m.Contacts = append(m.Contacts, contact{contactID, c.Threshold, c.Recurrence})
 		}
 	}
 	for _, other := range s.account.Monitors {
 		if other.ID != id && other.URL == m.URL && other.Type == m.Type {
-			return 0, refuse(http.StatusConflict, "000-002", "Monitor already exists")
+			return 0, apiErrorf(http.StatusConflict, "000-002", "Monitor already exists")
 		}
 	}
 	if id == 0 {
 		if len(s.account.Monitors) >= maxMonitors {
-			return 0, refuse(http.StatusForbidden, "000-003", "Your plan has %d monitors", maxMonitors)
+			return 0, apiErrorf(http.StatusForbidden, "000-003", "Your plan has %d monitors", maxMonitors)
 		}
 		m.ID = s.account.newID()
 	}
 	m.Revision++
-	m.Due = time.Now() // what was seen before says nothing about what is asked for now
+	m.Due = time.Now() // earlier results do not apply to the changed monitor: check it again at once
 	s.account.Monitors[m.ID] = &m
 	return m.ID, nil
 }
 
-// tell is a monitor in the API's form: with texts escaped as for a web page, and booleans as strings.
-func (m *monitor) tell() any {
+// toAPI returns the monitor as the API encodes it: strings are HTML-escaped, and booleans are strings.
+func (m *monitor) toAPI() any {
 	contacts := []any{}
 	for _, c := range m.Contacts {
 		contacts = append(contacts,
 			map[string]any{"alertContactId": c.ID, "threshold": c.Threshold, "recurrence": c.Recurrence})
 	}
-	told := map[string]any{
+	fields := map[string]any{
 		"id": m.ID, "friendlyName": html.EscapeString(m.FriendlyName), "type": m.Type, "url": html.EscapeString(m.URL),
 		"interval": m.Interval, "timeout": m.Timeout, "httpMethodType": m.Method, "status": m.Status,
 		"keywordType": nil, "keywordCaseType": nil, "keywordValue": nil,
@@ -171,10 +170,10 @@ func (m *monitor) tell() any {
 		"currentStateDuration": int(time.Since(m.Since).Seconds()),
 	}
 	if m.Type == typeKeyword {
-		told["keywordType"], told["keywordCaseType"] = m.KeywordType, m.KeywordCaseType
-		told["keywordValue"] = html.EscapeString(m.KeywordValue)
+		fields["keywordType"], fields["keywordCaseType"] = m.KeywordType, m.KeywordCaseType
+		fields["keywordValue"] = html.EscapeString(m.KeywordValue)
 	}
-	return told
+	return fields
 }
 
 func (s *Server) writeIntegration(id int64, content []byte) (int64, error) {
@@ -189,14 +188,14 @@ func (s *Server) writeIntegration(id int64, content []byte) (int64, error) {
 	}
 	request := struct{ Data data }{data{&i, &i.Notify, &i.URL, &i.SendAsQuery}}
 	if err := json.Unmarshal(content, &request); err != nil {
-		return 0, invalid(err.Error())
+		return 0, badRequest(err.Error())
 	}
 	if i.SendAsQuery && !strings.HasSuffix(i.URL, "?") && !strings.HasSuffix(i.URL, "&") {
-		return 0, invalid("urlToNotify must end with ? or &")
+		return 0, badRequest("urlToNotify must end with ? or &")
 	}
 	for _, other := range s.account.Integrations {
 		if other.ID != id && other.URL == i.URL {
-			return 0, refuse(http.StatusConflict, "000-002", "Integration already exists")
+			return 0, apiErrorf(http.StatusConflict, "000-002", "Integration already exists")
 		}
 	}
 	if id == 0 {
@@ -206,14 +205,14 @@ func (s *Server) writeIntegration(id int64, content []byte) (int64, error) {
 	return i.ID, nil
 }
 
-// tell is a web-hook in the API's form: its settings are a string of JSON, with booleans as digits.
-func (i *integration) tell() any {
+// toAPI returns the webhook as the API encodes it: its settings are a JSON string, with booleans as digits.
+func (i *integration) toAPI() any {
 	digit := map[bool]int{true: 1}
 	return map[string]any{
 		"id": i.ID, "friendlyName": html.EscapeString(i.FriendlyName), "type": typeWebhook, "status": "Active",
 		"enableNotificationsFor": i.Notify, "sslExpirationReminder": "false", "value": html.EscapeString(i.URL),
 		"customValue": fmt.Sprintf(`{"postValue":"%s","sendJSON":"%d","sendQuery":"%d"}`,
-			inJSON(i.PostValue), digit[i.SendAsJSON], digit[i.SendAsQuery]),
+			escapeJSON(i.PostValue), digit[i.SendAsJSON], digit[i.SendAsQuery]),
 		"customValue2": nil, "customValue3": nil, "customValue4": nil,
 	}
 }
@@ -225,16 +224,16 @@ func (s *Server) writePage(id int64, content []byte) (int64, error) {
 		p.MonitorIDs = slices.Clone(p.MonitorIDs)
 	}
 	if err := json.Unmarshal(content, &p); err != nil {
-		return 0, invalid(err.Error())
+		return 0, badRequest(err.Error())
 	}
-	for _, shown := range p.MonitorIDs {
-		if _, ok := s.account.Monitors[shown]; !ok && shown != 0 {
-			return 0, invalid(fmt.Sprintf("monitor %d does not exist", shown))
+	for _, monitorID := range p.MonitorIDs {
+		if _, ok := s.account.Monitors[monitorID]; !ok && monitorID != 0 {
+			return 0, badRequest(fmt.Sprintf("monitor %d does not exist", monitorID))
 		}
 	}
 	for _, other := range s.account.Pages {
 		if other.ID != id && p.CustomDomain != "" && other.CustomDomain == p.CustomDomain {
-			return 0, refuse(http.StatusConflict, "000-002", "Custom domain is already in use")
+			return 0, apiErrorf(http.StatusConflict, "000-002", "Custom domain is already in use")
 		}
 	}
 	if id == 0 {
@@ -244,7 +243,7 @@ func (s *Server) writePage(id int64, content []byte) (int64, error) {
 	return p.ID, nil
 }
 
-func (p *page) tell() any {
+func (p *page) toAPI() any {
 	var domain any
 	if p.CustomDomain != "" {
 		domain = p.CustomDomain
@@ -256,11 +255,11 @@ func (p *page) tell() any {
 	}
 }
 
-// inJSON is a text within a string of JSON.
-func inJSON(text string) string {
+// escapeJSON escapes text for use inside a JSON string.
+func escapeJSON(text string) string {
 	quoted, err := json.Marshal(text)
 	if err != nil {
-		return "" // no string fails
+		return "" // marshaling a string never fails
 	}
 	return string(quoted[1 : len(quoted)-1])
 }

@@ -11,14 +11,14 @@ import (
 	"strconv"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
-	is "github.com/santhosh-tekuri/jsonschema/v6/kind"
+	errorkind "github.com/santhosh-tekuri/jsonschema/v6/kind"
 )
 
 //go:embed api.json
 var apiSchemas []byte
 
-// schemas are the JSON schemas of the bodies that change the objects of a kind, and that make one.
-type schemas struct{ change, create *jsonschema.Schema }
+// schemas holds the JSON schemas of the request bodies that update and create an object.
+type schemas struct{ update, create *jsonschema.Schema }
 
 func compileSchemas(kind string) (compiled schemas, err error) {
 	compiler := jsonschema.NewCompiler()
@@ -30,7 +30,7 @@ func compileSchemas(kind string) (compiled schemas, err error) {
 		err = compiler.AddResource("api.json", document)
 	}
 	if err == nil {
-		compiled.change, err = compiler.Compile("api.json#/$defs/" + kind)
+		compiled.update, err = compiler.Compile("api.json#/$defs/" + kind)
 	}
 	if err == nil {
 		compiled.create, err = compiler.Compile("api.json#/$defs/new-" + kind)
@@ -42,67 +42,67 @@ func isWebURL(value any) error {
 	text, _ := value.(string)
 	parsed, err := url.Parse(text)
 	if err != nil || parsed.Host == "" || (parsed.Scheme != "https" && parsed.Scheme != "http") {
-		return errors.New("no web address")
+		return errors.New("not a URL")
 	}
 	return nil
 }
 
 func isJSON(value any) error {
 	if text, ok := value.(string); !ok || !json.Valid([]byte(text)) {
-		return errors.New("no JSON")
+		return errors.New("not JSON")
 	}
 	return nil
 }
 
-// check finds everything that is wrong with a request, in the words of the API's own validation.
-func check(body any, wanted *jsonschema.Schema) error {
-	err := wanted.Validate(body)
-	found, ok := errors.AsType[*jsonschema.ValidationError](err)
+// validate checks a request body against schema and reports all violations in the API's own wording.
+func validate(body any, schema *jsonschema.Schema) error {
+	err := schema.Validate(body)
+	violation, ok := errors.AsType[*jsonschema.ValidationError](err)
 	if !ok {
 		return err
 	}
-	messages := problems(found)
+	messages := violationMessages(violation)
 	slices.Sort(messages)
-	return invalid(messages...)
+	return badRequest(messages...)
 }
 
-func problems(found *jsonschema.ValidationError) (messages []string) {
+func violationMessages(violation *jsonschema.ValidationError) (messages []string) {
 	name := ""
-	for _, part := range found.InstanceLocation {
-		if _, err := strconv.Atoi(part); err != nil { // else it is the number of an element
+	for _, part := range violation.InstanceLocation {
+		if _, err := strconv.Atoi(part); err != nil { // skip array indexes
 			name = part
 		}
 	}
 	add := func(format string, values ...any) { messages = append(messages, fmt.Sprintf(format, values...)) }
-	switch problem := found.ErrorKind.(type) {
-	case *is.Required:
-		for _, missing := range problem.Missing {
+	switch kind := violation.ErrorKind.(type) {
+	case *errorkind.Required:
+		for _, missing := range kind.Missing {
 			add("%s should not be empty", missing)
 		}
-	case *is.AdditionalProperties:
-		for _, unknown := range problem.Properties {
+	case *errorkind.AdditionalProperties:
+		for _, unknown := range kind.Properties {
 			add("property %s should not exist", unknown)
 		}
-	case *is.Type:
+	case *errorkind.Type:
 		add("%s must be %s", name, map[string]string{
 			"string": "a string", "integer": "an integer number", "boolean": "a boolean value",
 			"array": "an array", "object": "an object",
-		}[problem.Want[0]])
-	case *is.MinLength:
+		}[kind.Want[0]])
+	case *errorkind.MinLength:
 		add("%s should not be empty", name)
-	case *is.MaxLength:
-		add("%s must be shorter than or equal to %d characters", name, problem.Want)
-	case *is.Minimum:
-		add("%s must not be less than %s", name, problem.Want.RatString())
-	case *is.Maximum:
-		add("%s must not be greater than %s", name, problem.Want.RatString())
-	case *is.Enum:
-		add("%s must be one of the following values: %v", name, problem.Want)
-	case *is.Format:
-		add("%s must be a %s", name, problem.Want)
+	case *errorkind.MaxLength:
+		add("%s must be shorter than or equal to %d characters", name, kind.Want)
+	case *errorkind.Minimum:
+		add("%s must not be less than %s", name, kind.Want.RatString())
+	case *errorkind.Maximum:
+		add("%s must not be greater than %s", name, kind.Want.RatString())
+	case *errorkind.Enum:
+		add("%s must be one of the following values: %v", name, kind.Want)
+	case *errorkind.Format:
+		add("%s must be a %s", name, kind.Want)
 	}
-	for _, cause := range found.Causes {
-		messages = append(messages, problems(cause)...)
+	for _, cause := range violation.Causes {
+		messages = append(messages, violationMessages(cause)...)
 	}
 	return messages
 }

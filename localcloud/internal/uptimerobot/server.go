@@ -1,7 +1,6 @@
-// Package uptimerobot stands in for UptimeRobot: version 3 of its API, as far as
-// monitors of pages, web-hooks and status pages go, and what is behind it. Its
-// monitors really ask for their pages, and its web-hooks really are called. Its
-// heartbeat monitor is there from the start, as if made by hand.
+// Package uptimerobot stands in for UptimeRobot. It implements version 3 of the API for page monitors, webhooks and
+// status pages. The monitors really probe their pages, and the webhooks are really called. The heartbeat monitor
+// exists from the start, as if an operator had created it by hand.
 package uptimerobot
 
 import (
@@ -21,35 +20,36 @@ import (
 	"immutable-infra/localcloud/internal/state"
 )
 
-// Settings are those of an account and of the double itself.
+// Settings configures the account and the server.
 type Settings struct {
 	Key               string        // the account's main API key
-	RequestsPerMinute int           // how many the account's plan has
-	PageSize          int           // how many objects a page of a list has
-	Heartbeat         string        // the token of the account's heartbeat monitor; "" is none
-	Client            *http.Client  // asks for the monitored pages and calls web-hooks
-	File              string        // keeps the account over a restart
-	Second            time.Duration // how long a second of a monitor's interval is: shorter in tests
-	Log               func(string)  // gets the errors that no answer reports
+	RequestsPerMinute int           // the rate limit of the account's plan
+	PageSize          int           // the number of objects per page of a list
+	Heartbeat         string        // the token of the account's heartbeat monitor; "" for no heartbeat monitor
+	Client            *http.Client  // probes the monitored pages and calls webhooks
+	File              string        // persists the account
+	Second            time.Duration // the length of a second of intervals and timeouts: shorter in tests
+	Log               func(string)  // receives the errors that no response reports
 }
 
-// Server is the API below /v3, and beside it, what only the double has:
+// Server serves the API below /v3 and, outside it:
 //
-//	HEAD, GET, POST  /heartbeat/{token}  a heartbeat, which UptimeRobot takes at another host
-//	GET  /localcloud/state     what exists, without secrets: State
+//	HEAD, GET, POST  /heartbeat/{token}  a heartbeat; UptimeRobot receives heartbeats at another host
+//	GET              /localcloud/state   the account without secrets, as State; UptimeRobot has no such path
 type Server struct {
 	http.Handler
 	settings Settings
 
 	mu      sync.Mutex
 	account account
-	busy    map[int64]bool
+	busy    map[int64]bool // the monitors that are being checked, by ID
 	notices []Notice
-	window  time.Time // the minute in which requests are counted
-	counted int
+	// windowStart is the beginning of the minute for which requestCount counts requests.
+	windowStart  time.Time
+	requestCount int
 }
 
-// New returns a server with what its file has. Run makes its monitors work.
+// New returns a server for the account in settings.File. Run runs its monitors.
 func New(settings Settings) (*Server, error) {
 	mux := http.NewServeMux()
 	s := &Server{Handler: mux, settings: settings, busy: map[int64]bool{}}
@@ -58,8 +58,8 @@ func New(settings Settings) (*Server, error) {
 		return nil, err
 	}
 	s.addHeartbeat()
-	mux.HandleFunc("GET /heartbeat/{token}", s.beat) // and HEAD
-	mux.HandleFunc("POST /heartbeat/{token}", s.beat)
+	mux.HandleFunc("GET /heartbeat/{token}", s.receiveHeartbeat) // and HEAD
+	mux.HandleFunc("POST /heartbeat/{token}", s.receiveHeartbeat)
 	for _, k := range s.kinds() {
 		if k.schemas, err = compileSchemas(k.path[1:]); err != nil {
 			return nil, err
@@ -70,7 +70,7 @@ func New(settings Settings) (*Server, error) {
 		}
 	}
 	mux.HandleFunc("/v3/", s.api(func(r *http.Request) (int, any, error) {
-		return 0, nil, refuse(http.StatusNotFound, "", "Cannot %s %s", r.Method, r.URL.Path)
+		return 0, nil, apiErrorf(http.StatusNotFound, "", "Cannot %s %s", r.Method, r.URL.Path)
 	}))
 	mux.HandleFunc("GET /localcloud/state", func(w http.ResponseWriter, _ *http.Request) {
 		https.Answer(w, http.StatusOK, s.State())
@@ -78,43 +78,43 @@ func New(settings Settings) (*Server, error) {
 	return s, nil
 }
 
-// refusal is an answer that is an error, for who asked.
-type refusal struct {
+// apiError is an error response of the API.
+type apiError struct {
 	status int
 	body   map[string]any
 }
 
-func (r *refusal) Error() string { return fmt.Sprint(r.body["message"]) }
+func (e *apiError) Error() string { return fmt.Sprint(e.body["message"]) }
 
-func refuse(status int, code, format string, args ...any) error {
+func apiErrorf(status int, code, format string, args ...any) error {
 	body := map[string]any{"message": fmt.Sprintf(format, args...)}
 	if code != "" {
 		body["code"] = code
 	}
-	return &refusal{status, body}
+	return &apiError{status, body}
 }
 
-// invalid refuses a request that is wrong in itself.
-func invalid(messages ...string) error {
-	return &refusal{http.StatusBadRequest, map[string]any{
+// badRequest returns the error for an invalid request.
+func badRequest(messages ...string) error {
+	return &apiError{http.StatusBadRequest, map[string]any{
 		"message": messages, "error": "Bad Request", "statusCode": http.StatusBadRequest,
 	}}
 }
 
-// api is a handler that knows the rules of all requests.
+// api adds rate limiting, authentication, persistence and error responses to handle.
 func (s *Server) api(handle func(*http.Request) (int, any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if !s.counts(w) {
+		if !s.allow(w) {
 			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 			w.WriteHeader(http.StatusTooManyRequests)
-			_, _ = io.WriteString(w, "ThrottlerException: Too Many Requests") // an error is that of a caller who is gone
+			_, _ = io.WriteString(w, "ThrottlerException: Too Many Requests") // fails only if the client is gone
 			return
 		}
-		status, body, err := s.answered(handle, r)
-		refused, ok := errors.AsType[*refusal](err)
+		status, body, err := s.execute(handle, r)
+		apiErr, ok := errors.AsType[*apiError](err)
 		switch {
 		case ok:
-			https.Answer(w, refused.status, refused.body)
+			https.Answer(w, apiErr.status, apiErr.body)
 		case err != nil:
 			s.settings.Log(err.Error())
 			https.Answer(w, http.StatusInternalServerError,
@@ -125,10 +125,10 @@ func (s *Server) api(handle func(*http.Request) (int, any, error)) http.HandlerF
 	}
 }
 
-// answered carries out a request whose key is right.
-func (s *Server) answered(handle func(*http.Request) (int, any, error), r *http.Request) (int, any, error) {
+// execute authenticates a request, handles it with the lock held and saves the account after a change.
+func (s *Server) execute(handle func(*http.Request) (int, any, error), r *http.Request) (int, any, error) {
 	if subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), []byte("Bearer "+s.settings.Key)) != 1 {
-		return 0, nil, refuse(http.StatusUnauthorized, "003-005", "Unauthorized")
+		return 0, nil, apiErrorf(http.StatusUnauthorized, "003-005", "Unauthorized")
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -139,20 +139,21 @@ func (s *Server) answered(handle func(*http.Request) (int, any, error), r *http.
 	return status, body, err
 }
 
-// counts reports whether the plan has another request in this minute.
-func (s *Server) counts(w http.ResponseWriter) bool {
+// allow counts a request and reports whether it is within the rate limit of the current minute. It sets the headers
+// that describe the limit.
+func (s *Server) allow(w http.ResponseWriter) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	if now.Sub(s.window) >= time.Minute {
-		s.window, s.counted = now, 0
+	if now.Sub(s.windowStart) >= time.Minute {
+		s.windowStart, s.requestCount = now, 0
 	}
 	limit := s.settings.RequestsPerMinute
-	ok := s.counted < limit
-	s.counted = min(s.counted+1, limit)
-	reset := int(s.window.Add(time.Minute).Sub(now)/time.Second) + 1
+	ok := s.requestCount < limit
+	s.requestCount = min(s.requestCount+1, limit)
+	reset := int(s.windowStart.Add(time.Minute).Sub(now)/time.Second) + 1
 	header := map[string]int{
-		"X-RateLimit-Limit": limit, "X-RateLimit-Remaining": limit - s.counted, "X-RateLimit-Reset": reset,
+		"X-RateLimit-Limit": limit, "X-RateLimit-Remaining": limit - s.requestCount, "X-RateLimit-Reset": reset,
 	}
 	if !ok {
 		header["Retry-After"] = reset
@@ -163,13 +164,13 @@ func (s *Server) counts(w http.ResponseWriter) bool {
 	return ok
 }
 
-// kind is one of the three kinds of objects of an account. Its functions are called with the lock.
+// kind is one of the three kinds of objects of an account. Its functions are called with the lock held.
 type kind struct {
 	noun, path string
 	schemas    schemas
-	ids        func() []int64     // sorted
-	tell       func(id int64) any // an object in the API's form
-	// write makes or changes an object by a request's body; id is 0 for a new one. It returns the id.
+	ids        func() []int64     // in ascending order
+	toAPI      func(id int64) any // returns an object as the API encodes it
+	// write creates an object, if id is 0, or updates it from a request body. It returns the object's ID.
 	write  func(id int64, content []byte) (int64, error)
 	remove func(id int64)
 }
@@ -179,59 +180,59 @@ func (s *Server) serve(k kind, r *http.Request) (int, any, error) {
 	if !isList {
 		var err error
 		if id, err = strconv.ParseInt(r.PathValue("id"), 10, 64); err != nil {
-			return 0, nil, invalid("Validation failed (numeric string is expected)")
+			return 0, nil, badRequest("Validation failed (numeric string is expected)")
 		}
 		if !slices.Contains(k.ids(), id) {
-			return 0, nil, refuse(http.StatusNotFound, "000-004", "%s not found", k.noun)
+			return 0, nil, apiErrorf(http.StatusNotFound, "000-004", "%s not found", k.noun)
 		}
 	}
-	status, count := http.StatusOK, s.account.Changed
+	status, counter := http.StatusOK, s.account.Changed
 	switch {
 	case r.Method == http.MethodGet && isList:
 		return s.list(k, r)
 	case r.Method == http.MethodGet:
-		return status, k.tell(id), nil
+		return status, k.toAPI(id), nil
 	case r.Method == http.MethodDelete:
 		k.remove(id)
 		s.account.Deleted[k.path]++
 		return status, map[string]any{}, nil
 	case isList:
-		status, count = http.StatusCreated, s.account.Created
+		status, counter = http.StatusCreated, s.account.Created
 	}
-	if kind := r.Header.Get("Content-Type"); kind != "application/json" {
-		return 0, nil, refuse(http.StatusUnsupportedMediaType, "", "Content-Type %q: write application/json", kind)
+	if mediaType := r.Header.Get("Content-Type"); mediaType != "application/json" {
+		return 0, nil, apiErrorf(http.StatusUnsupportedMediaType, "", "Content-Type is %q: use application/json", mediaType)
 	}
 	content, err := io.ReadAll(r.Body)
 	if err != nil {
-		return 0, nil, invalid(err.Error())
+		return 0, nil, badRequest(err.Error())
 	}
 	var body map[string]any
 	if err := json.Unmarshal(content, &body); err != nil || body == nil {
-		return 0, nil, invalid("the body is not a JSON object")
+		return 0, nil, badRequest("the body is not a JSON object")
 	}
-	wanted := k.schemas.change
+	schema := k.schemas.update
 	if isList {
-		wanted = k.schemas.create
+		schema = k.schemas.create
 	}
-	if err := check(body, wanted); err != nil {
+	if err := validate(body, schema); err != nil {
 		return 0, nil, err
 	}
 	if id, err = k.write(id, content); err != nil {
 		return 0, nil, err
 	}
-	count[k.path]++
-	return status, k.tell(id), nil
+	counter[k.path]++
+	return status, k.toAPI(id), nil
 }
 
 func (s *Server) list(k kind, r *http.Request) (int, any, error) {
 	after := int64(0)
 	for name := range r.URL.Query() {
 		if name != "cursor" {
-			return 0, nil, invalid("property " + name + " should not exist")
+			return 0, nil, badRequest("property " + name + " should not exist")
 		}
 		var err error
 		if after, err = strconv.ParseInt(r.URL.Query().Get(name), 10, 64); err != nil {
-			return 0, nil, invalid("cursor is invalid")
+			return 0, nil, badRequest("cursor is invalid")
 		}
 	}
 	ids := slices.DeleteFunc(k.ids(), func(id int64) bool { return id <= after })
@@ -243,7 +244,7 @@ func (s *Server) list(k kind, r *http.Request) (int, any, error) {
 	}
 	data := []any{}
 	for _, id := range ids {
-		data = append(data, k.tell(id))
+		data = append(data, k.toAPI(id))
 	}
 	return http.StatusOK, map[string]any{"data": data, "nextLink": next}, nil
 }

@@ -20,11 +20,11 @@ const (
 	goodPage    = `{"friendlyName": "page", "customDomain": "status.example.org", "monitorIds": [0]}`
 )
 
-func TestWhatUptimeRobotWouldRefuseIsRefused(t *testing.T) {
+func TestInvalidRequestsAreRejected(t *testing.T) {
 	d := serve(t)
-	monitor := d.created(t, "/v3/monitors", goodMonitor)
-	hook := d.created(t, "/v3/integrations", goodHook)
-	d.created(t, "/v3/psps", goodPage)
+	monitor := d.create(t, "/v3/monitors", goodMonitor)
+	hook := d.create(t, "/v3/integrations", goodHook)
+	d.create(t, "/v3/psps", goodPage)
 	with := func(body, old, new string) string {
 		require.Contains(t, body, old)
 		return strings.Replace(body, old, new, 1)
@@ -32,80 +32,80 @@ func TestWhatUptimeRobotWouldRefuseIsRefused(t *testing.T) {
 	for name, test := range map[string]struct {
 		method, path, body string
 		status             int
-		says               string
+		message            string
 	}{
-		"no name": {"POST", "/v3/monitors", `{"type": "HTTP"}`, 400, `["friendlyName should not be empty","interval should not be empty","timeout should not be empty","url should not be empty"]`},
-		"an unknown field": {"POST", "/v3/monitors", with(goodMonitor, "friendlyName", "friendly_name"), 400,
+		"missing fields": {"POST", "/v3/monitors", `{"type": "HTTP"}`, 400, `["friendlyName should not be empty","interval should not be empty","timeout should not be empty","url should not be empty"]`},
+		"unknown field": {"POST", "/v3/monitors", with(goodMonitor, "friendlyName", "friendly_name"), 400,
 			"property friendly_name should not exist"},
-		"too short an interval": {"POST", "/v3/monitors", with(goodMonitor, `"interval": 30`, `"interval": 29`), 400,
+		"interval too short": {"POST", "/v3/monitors", with(goodMonitor, `"interval": 30`, `"interval": 29`), 400,
 			"interval must not be less than 30"},
-		"an interval in words": {"POST", "/v3/monitors", with(goodMonitor, `"interval": 30`, `"interval": "30"`), 400,
+		"interval as a string": {"POST", "/v3/monitors", with(goodMonitor, `"interval": 30`, `"interval": "30"`), 400,
 			"interval must be an integer number"},
-		"too long a timeout": {"POST", "/v3/monitors", with(goodMonitor, `"timeout": 10`, `"timeout": 61`), 400,
+		"timeout too long": {"POST", "/v3/monitors", with(goodMonitor, `"timeout": 10`, `"timeout": 61`), 400,
 			"timeout must not be greater than 60"},
-		"an unknown type": {"POST", "/v3/monitors", with(goodMonitor, "KEYWORD", "keyword"), 400,
+		"unknown type": {"POST", "/v3/monitors", with(goodMonitor, "KEYWORD", "keyword"), 400,
 			"type must be one of the following values"},
-		"a URL that is none": {"POST", "/v3/monitors", with(goodMonitor, "https://", ""), 400, "url must be a URL address"},
-		"a truth value in words": {"POST", "/v3/integrations", with(goodHook, "true", `"true"`), 400,
+		"invalid URL": {"POST", "/v3/monitors", with(goodMonitor, "https://", ""), 400, "url must be a URL address"},
+		"boolean as a string": {"POST", "/v3/integrations", with(goodHook, "true", `"true"`), 400,
 			"sendAsQueryString must be a boolean value"},
-		"too long a name": {"POST", "/v3/monitors", with(goodMonitor, "a & b", strings.Repeat("a", 251)), 400,
+		"name too long": {"POST", "/v3/monitors", with(goodMonitor, "a & b", strings.Repeat("a", 251)), 400,
 			"friendlyName must be shorter than or equal to 250 characters"},
-		"a list that is none": {"POST", "/v3/psps", with(goodPage, "[0]", "0"), 400, "monitorIds must be an array"},
-		"a URL that is a number": {"PATCH", fmt.Sprintf("/v3/integrations/%d", hook),
+		"number instead of a list": {"POST", "/v3/psps", with(goodPage, "[0]", "0"), 400, "monitorIds must be an array"},
+		"number instead of a URL": {"PATCH", fmt.Sprintf("/v3/integrations/%d", hook),
 			`{"type": "Webhook", "data": {"urlToNotify": 1}}`, 400, "urlToNotify must be a string"},
-		"a keyword without a value": {"POST", "/v3/monitors", with(goodMonitor, `, "keywordValue": "\"release\""`, ""), 400,
-			"needs keywordType, keywordValue"},
-		"an unknown contact": {"POST", "/v3/monitors",
+		"keyword type without a value": {"POST", "/v3/monitors",
+			with(goodMonitor, `, "keywordValue": "\"release\""`, ""), 400, "needs keywordType, keywordValue"},
+		"unknown alert contact": {"POST", "/v3/monitors",
 			with(goodMonitor, "{", `{"assignedAlertContacts": [{"alertContactId": "1", "threshold": 0, "recurrence": 0}],`), 400,
 			"alert contact 1 does not exist"},
-		"half a contact": {"POST", "/v3/monitors", with(goodMonitor, "{",
+		"incomplete alert contact": {"POST", "/v3/monitors", with(goodMonitor, "{",
 			`{"assignedAlertContacts": [{"alertContactId": "1"}],`), 400, "threshold should not be empty"},
-		"a monitor twice":       {"POST", "/v3/monitors", goodMonitor, 409, "Monitor already exists"},
-		"a list, not an object": {"POST", "/v3/monitors", `[]`, 400, "not a JSON object"},
-		"a web-hook without a URL": {"POST", "/v3/integrations", `{"type": "Webhook", "data": {"postValue": "{}"}}`, 400,
+		"duplicate monitor":         {"POST", "/v3/monitors", goodMonitor, 409, "Monitor already exists"},
+		"list instead of an object": {"POST", "/v3/monitors", `[]`, 400, "not a JSON object"},
+		"webhook without a URL": {"POST", "/v3/integrations", `{"type": "Webhook", "data": {"postValue": "{}"}}`, 400,
 			"urlToNotify should not be empty"},
-		"a template that is none": {"POST", "/v3/integrations",
+		"template is not JSON": {"POST", "/v3/integrations",
 			`{"type": "Webhook", "data": {"postValue": "a", "urlToNotify": "https://a.example/"}}`, 400,
 			"postValue must be a json string"},
-		"a query without its mark": {"POST", "/v3/integrations", with(goodHook, "example/?", "example/"), 400,
+		"query URL without a question mark": {"POST", "/v3/integrations", with(goodHook, "example/?", "example/"), 400,
 			"must end with ? or &"},
-		"another integration": {"POST", "/v3/integrations", `{"type": "Slack", "data": {}}`, 400, "type must be one of"},
-		"a web-hook twice":    {"POST", "/v3/integrations", goodHook, 409, "Integration already exists"},
-		"a change without its type": {"PATCH", fmt.Sprintf("/v3/integrations/%d", hook), `{"data": {"friendlyName": "b"}}`,
+		"unsupported integration": {"POST", "/v3/integrations", `{"type": "Slack", "data": {}}`, 400, "type must be one of"},
+		"duplicate webhook":       {"POST", "/v3/integrations", goodHook, 409, "Integration already exists"},
+		"update without a type": {"PATCH", fmt.Sprintf("/v3/integrations/%d", hook), `{"data": {"friendlyName": "b"}}`,
 			400, "type should not be empty"},
-		"an unknown monitor shown": {"POST", "/v3/psps", `{"friendlyName": "b", "monitorIds": [7]}`, 400,
+		"unknown monitor on a page": {"POST", "/v3/psps", `{"friendlyName": "b", "monitorIds": [7]}`, 400,
 			"monitor 7 does not exist"},
-		"a domain twice":         {"POST", "/v3/psps", goodPage, 409, "already in use"},
-		"something that is gone": {"GET", "/v3/monitors/7", "", 404, `{"code":"000-004","message":"Monitor not found"}`},
-		"an id in words":         {"GET", "/v3/monitors/seven", "", 400, "numeric string is expected"},
-		"an unknown filter":      {"GET", "/v3/monitors?limit=5", "", 400, "property limit should not exist"},
-		"an unknown path":        {"GET", "/v3/user/me", "", 404, "Cannot GET /v3/user/me"},
+		"duplicate domain": {"POST", "/v3/psps", goodPage, 409, "already in use"},
+		"unknown monitor":  {"GET", "/v3/monitors/7", "", 404, `{"code":"000-004","message":"Monitor not found"}`},
+		"non-numeric ID":   {"GET", "/v3/monitors/seven", "", 400, "numeric string is expected"},
+		"unknown filter":   {"GET", "/v3/monitors?limit=5", "", 400, "property limit should not exist"},
+		"unknown path":     {"GET", "/v3/user/me", "", 404, "Cannot GET /v3/user/me"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			status, text := d.ask(t, test.method, test.path, key, test.body)
+			status, text := d.request(t, test.method, test.path, key, test.body)
 			require.Equal(t, test.status, status, text)
-			require.Contains(t, strings.ReplaceAll(text, `\u0026`, "&"), test.says)
+			require.Contains(t, strings.ReplaceAll(text, `\u0026`, "&"), test.message)
 		})
 	}
-	status, text := d.ask(t, http.MethodGet, "/v3/monitors", "another", "")
+	status, text := d.request(t, http.MethodGet, "/v3/monitors", "another", "")
 	require.Equal(t, http.StatusUnauthorized, status)
 	require.JSONEq(t, `{"message": "Unauthorized", "code": "003-005"}`, text)
-	status, text = d.ask(t, http.MethodPatch, fmt.Sprintf("/v3/monitors/%d", monitor), key, `{"interval": 60}`)
+	status, text = d.request(t, http.MethodPatch, fmt.Sprintf("/v3/monitors/%d", monitor), key, `{"interval": 60}`)
 	require.Equal(t, http.StatusOK, status, text)
-	require.Contains(t, text, `"friendlyName":"a \u0026amp; b"`, "a name as for a web page")
-	require.Contains(t, text, `"followRedirections":"true"`, "a truth value as a string")
+	require.Contains(t, text, `"friendlyName":"a \u0026amp; b"`, "names are HTML-escaped")
+	require.Contains(t, text, `"followRedirections":"true"`, "booleans are returned as strings")
 }
 
-func TestAListHasPagesThatLeadOn(t *testing.T) {
+func TestListIsPaginated(t *testing.T) {
 	d := serve(t)
 	for i := range 5 {
-		d.created(t, "/v3/monitors",
+		d.create(t, "/v3/monitors",
 			fmt.Sprintf(`{"friendlyName": "m%d", "type": "HTTP", "url": "https://example.org/%d", "interval": 30, "timeout": 1}`,
 				i, i))
 	}
 	var names []string
 	for path := "/v3/monitors"; path != ""; {
-		status, text := d.ask(t, http.MethodGet, path, key, "")
+		status, text := d.request(t, http.MethodGet, path, key, "")
 		require.Equal(t, http.StatusOK, status, text)
 		var list struct {
 			Data     []struct{ FriendlyName string }
@@ -113,8 +113,8 @@ func TestAListHasPagesThatLeadOn(t *testing.T) {
 		}
 		require.NoError(t, json.Unmarshal([]byte(text), &list))
 		require.LessOrEqual(t, len(list.Data), 2)
-		for _, each := range list.Data {
-			names = append(names, each.FriendlyName)
+		for _, monitor := range list.Data {
+			names = append(names, monitor.FriendlyName)
 		}
 		_, path, _ = strings.Cut(list.NextLink, "/v3/")
 		if path != "" {
@@ -124,10 +124,10 @@ func TestAListHasPagesThatLeadOn(t *testing.T) {
 	require.Equal(t, []string{"m0", "m1", "m2", "m3", "m4"}, names)
 }
 
-func TestMoreRequestsThanThePlanHasAreRefusedForTheRestOfTheMinute(t *testing.T) {
+func TestRequestsAboveRateLimitAreRejected(t *testing.T) {
 	d := serve(t, func(s *uptimerobot.Settings) { s.RequestsPerMinute = 3 })
 	for range 3 {
-		status, _ := d.ask(t, http.MethodGet, "/v3/psps", key, "")
+		status, _ := d.request(t, http.MethodGet, "/v3/psps", key, "")
 		require.Equal(t, http.StatusOK, status)
 	}
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, d.url+"/v3/psps", nil)
@@ -144,27 +144,27 @@ func TestMoreRequestsThanThePlanHasAreRefusedForTheRestOfTheMinute(t *testing.T)
 	require.Regexp(t, `^([1-9]|[1-5]\d|60)$`, response.Header.Get("X-RateLimit-Reset"))
 }
 
-func TestAnAccountOutlivesTheProcess(t *testing.T) {
+func TestAccountSurvivesRestart(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "account.json")
-	inFile := func(s *uptimerobot.Settings) { s.File = file }
-	d := serve(t, inFile)
-	id := d.created(t, "/v3/monitors", goodMonitor)
+	withFile := func(s *uptimerobot.Settings) { s.File = file }
+	d := serve(t, withFile)
+	id := d.create(t, "/v3/monitors", goodMonitor)
 	state := d.State()
-	again := serve(t, inFile)
-	require.Equal(t, state, again.State())
-	require.Greater(t, again.created(t, "/v3/integrations", goodHook), id, "no id is given twice")
+	restarted := serve(t, withFile)
+	require.Equal(t, state, restarted.State())
+	require.Greater(t, restarted.create(t, "/v3/integrations", goodHook), id, "IDs are not reused")
 }
 
-func TestMonitorsAboveThePlansAreRefused(t *testing.T) {
+func TestMonitorsAbovePlanLimitAreRejected(t *testing.T) {
 	d := serve(t, func(s *uptimerobot.Settings) { s.RequestsPerMinute = 1000 })
 	monitor := func(i int) string {
 		return fmt.Sprintf(
 			`{"friendlyName": "m", "type": "HTTP", "url": "https://example.org/%d", "interval": 30, "timeout": 1}`, i)
 	}
 	for i := range 50 {
-		d.created(t, "/v3/monitors", monitor(i))
+		d.create(t, "/v3/monitors", monitor(i))
 	}
-	status, text := d.ask(t, http.MethodPost, "/v3/monitors", key, monitor(50))
+	status, text := d.request(t, http.MethodPost, "/v3/monitors", key, monitor(50))
 	require.Equal(t, http.StatusForbidden, status)
 	require.JSONEq(t, `{"message": "Your plan has 50 monitors", "code": "000-003"}`, text)
 }

@@ -21,20 +21,19 @@ import (
 )
 
 const (
-	// confirmations is how often a page that failed is asked for again, a second
-	// apart, before that is an outage. UptimeRobot takes up to half a minute for it.
+	// confirmations is how often a failed probe is repeated, one second apart, before the monitor goes down.
+	// UptimeRobot takes up to half a minute to confirm an outage.
 	confirmations = 2
-	largestPage   = 1 << 20 // the most that is read of a page, in bytes
+	maxPageSize   = 1 << 20 // how much of a page is read, in bytes
 
-	deliveries    = 3                // how often a web-hook is called that does not take an alert
-	noticesKept   = 1000             // how many notices are remembered: more than any test makes
-	noticeTimeout = 15 * time.Second // how long a web-hook may take
+	maxDeliveries  = 3                // attempts to deliver an alert to a webhook
+	maxNotices     = 1000             // the notices that are kept: more than any test causes
+	webhookTimeout = 15 * time.Second // for one attempt
 
-	heartbeatInterval = 60 // of the heartbeat monitor, in seconds
-	heartbeatGrace    = 60 // the same
+	heartbeatInterval, heartbeatGrace = 60, 60 // in seconds
 )
 
-// Run makes the monitors work until the context ends.
+// Run runs the monitors until ctx is done.
 func (s *Server) Run(ctx context.Context) {
 	tick := time.NewTicker(s.settings.Second / 5)
 	defer tick.Stop()
@@ -52,18 +51,19 @@ func (s *Server) Run(ctx context.Context) {
 	}
 }
 
-// due returns the monitors whose time has come.
+// due returns the monitors that are due for a check, marks them busy and schedules their next check.
 func (s *Server) due() []monitor {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var due []monitor
 	now := time.Now()
 	for id, m := range s.account.Monitors {
-		waits := now.Before(m.Due)
+		skip := now.Before(m.Due)
 		if m.Type == typeHeartbeat {
-			waits = (m.Status == statusUp) == s.beats(*m) // nor is one an outage that never beat
+			// Due when the status changes. A monitor that never received a heartbeat stays unchecked.
+			skip = (m.Status == statusUp) == s.heartbeatOnTime(*m)
 		}
-		if s.busy[id] || waits {
+		if s.busy[id] || skip {
 			continue
 		}
 		s.busy[id] = true
@@ -73,75 +73,77 @@ func (s *Server) due() []monitor {
 	return due
 }
 
-// check asks for a monitor's page, and tells when it went down or came back.
+// check probes a monitor and notifies its contacts when it goes down or recovers.
 func (s *Server) check(ctx context.Context, m monitor) {
-	reason := s.ask(ctx, m)
+	reason := s.probe(ctx, m)
 	for range confirmations {
 		if reason == "" || m.Type == typeHeartbeat || m.Status == statusDown || ctx.Err() != nil {
 			break
 		}
 		s.wait(ctx)
-		reason = s.ask(ctx, m)
+		reason = s.probe(ctx, m)
 	}
 	if ctx.Err() != nil {
 		return
 	}
-	notice, to := s.record(m, reason)
-	for _, webhook := range to {
+	notice, webhooks := s.record(m, reason)
+	for _, webhook := range webhooks {
 		s.notify(ctx, webhook, notice)
 	}
 }
 
+// wait sleeps for one second of the settings, or until ctx is done.
 func (s *Server) wait(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, s.settings.Second)
 	defer cancel()
 	<-ctx.Done()
 }
 
-// record keeps what was seen. When that is news, it returns the notice and who gets it.
-func (s *Server) record(seen monitor, reason string) (Notice, []integration) {
+// record stores the result of a check; reason is "" if the monitor is up. If the status changed, it returns the notice
+// and the webhooks to notify.
+func (s *Server) record(checked monitor, reason string) (Notice, []integration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.busy, seen.ID)
-	m, ok := s.account.Monitors[seen.ID]
-	if !ok || m.Revision != seen.Revision {
-		return Notice{}, nil // deleted, or changed, and checked again
+	delete(s.busy, checked.ID)
+	m, ok := s.account.Monitors[checked.ID]
+	if !ok || m.Revision != checked.Revision {
+		return Notice{}, nil // deleted, or changed and due again
 	}
 	m.Checks++
-	was, status, wants := m.Status, statusUp, notifyUp
+	previous, status, event := m.Status, statusUp, notifyUp
 	if reason != "" {
-		status, wants = statusDown, notifyDown
+		status, event = statusDown, notifyDown
 	}
 	m.Reason = reason
-	if was == status {
+	if previous == status {
 		return Notice{}, nil
 	}
-	news := newNotice(m)
-	m.Status, m.Since = status, news.At
+	notice := newNotice(m)
+	m.Status, m.Since = status, notice.At
 	s.save()
-	if was == statusNew && status == statusUp {
+	if previous == statusNew && status == statusUp {
 		return Notice{}, nil
 	}
-	var to []integration
+	var webhooks []integration
 	for _, c := range m.Contacts {
-		if i := s.account.Integrations[c.ID]; i.Notify == notifyBoth || i.Notify == wants {
-			to = append(to, *i)
+		if i := s.account.Integrations[c.ID]; i.Notify == notifyBoth || i.Notify == event {
+			webhooks = append(webhooks, *i)
 		}
 	}
-	return news, to
+	return notice, webhooks
 }
 
-// save keeps the account after work that no request caused.
+// save persists a change that no API request made, and logs an error.
 func (s *Server) save() {
 	if err := state.WriteJSON(s.settings.File, s.account); err != nil {
 		s.settings.Log(err.Error())
 	}
 }
 
-// ask asks for a monitor's page once. It returns what is wrong with it, or "".
-func (s *Server) ask(ctx context.Context, m monitor) string {
+// probe checks a monitor once and returns why it is down, or "" if it is up.
+func (s *Server) probe(ctx context.Context, m monitor) string {
 	if m.Type == typeHeartbeat {
-		if s.beats(m) {
+		if s.heartbeatOnTime(m) {
 			return ""
 		}
 		return "No heartbeat received"
@@ -161,7 +163,7 @@ func (s *Server) ask(ctx context.Context, m monitor) string {
 		return err.Error()
 	}
 	defer response.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(response.Body, largestPage))
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxPageSize))
 	if err != nil {
 		return err.Error()
 	}
@@ -181,9 +183,9 @@ func (s *Server) ask(ctx context.Context, m monitor) string {
 	return ""
 }
 
-// addHeartbeat adds the heartbeat monitor if it is set and the account's file has none.
+// addHeartbeat adds the heartbeat monitor of the settings to the account, unless it exists.
 func (s *Server) addHeartbeat() {
-	if s.settings.Heartbeat == "" || s.heartbeat(s.settings.Heartbeat) != nil {
+	if s.settings.Heartbeat == "" || s.heartbeatMonitor(s.settings.Heartbeat) != nil {
 		return
 	}
 	id := s.account.newID()
@@ -193,8 +195,8 @@ func (s *Server) addHeartbeat() {
 	}
 }
 
-// heartbeat is the monitor with a token, or nil. The caller has the lock.
-func (s *Server) heartbeat(token string) *monitor {
+// heartbeatMonitor returns the heartbeat monitor with that token, or nil. The caller holds the lock.
+func (s *Server) heartbeatMonitor(token string) *monitor {
 	for _, m := range s.account.Monitors {
 		if m.Type == typeHeartbeat && subtle.ConstantTimeCompare([]byte(m.Token), []byte(token)) == 1 {
 			return m
@@ -203,11 +205,11 @@ func (s *Server) heartbeat(token string) *monitor {
 	return nil
 }
 
-// beat takes a heartbeat. Run finds what it means.
-func (s *Server) beat(w http.ResponseWriter, r *http.Request) {
+// receiveHeartbeat records a heartbeat. Run updates the status of the monitor.
+func (s *Server) receiveHeartbeat(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	m := s.heartbeat(r.PathValue("token"))
+	m := s.heartbeatMonitor(r.PathValue("token"))
 	if m == nil {
 		https.Answer(w, http.StatusNotFound, map[string]any{"message": "Heartbeat not found"})
 		return
@@ -218,34 +220,34 @@ func (s *Server) beat(w http.ResponseWriter, r *http.Request) {
 	https.Answer(w, http.StatusOK, map[string]any{"message": "OK"})
 }
 
-// beats reports whether a monitor's last heartbeat is younger than its interval and grace together.
-func (s *Server) beats(m monitor) bool {
+// heartbeatOnTime reports whether the monitor's last heartbeat is younger than the sum of its interval and grace.
+func (s *Server) heartbeatOnTime(m monitor) bool {
 	return time.Since(m.LastBeat) < time.Duration(m.Interval+m.Grace)*s.settings.Second
 }
 
-// Notice is an alert that a web-hook was called for.
+// Notice is an alert that was sent to a webhook.
 type Notice struct {
 	At      time.Time `json:"at"`
 	Monitor string    `json:"monitor"`
 	Type    string    `json:"type"`    // Down or Up
-	Details string    `json:"details"` // why it is so
-	Error   string    `json:"error"`   // why it was not taken, or ""
+	Details string    `json:"details"` // the reason
+	Error   string    `json:"error"`   // why the delivery failed, or ""
 
-	variables map[string]string // for a web-hook's template
+	variables map[string]string // for the webhook's template
 }
 
-// newNotice says how a monitor is, by its Reason, after it was otherwise since Since.
+// newNotice returns the notice of a status change. m has the new Reason, but still the old Since.
 func newNotice(m *monitor) Notice {
 	n := Notice{At: time.Now().UTC(), Monitor: m.FriendlyName, Type: "Up", Details: "Successful response received"}
-	kind := "2"
+	alertType := "2"
 	if m.Reason != "" {
-		n.Type, n.Details, kind = "Down", m.Reason, "1"
+		n.Type, n.Details, alertType = "Down", m.Reason, "1"
 	}
 	n.variables = map[string]string{
 		"monitorID":             strconv.FormatInt(m.ID, 10),
 		"monitorURL":            m.URL,
 		"monitorFriendlyName":   m.FriendlyName,
-		"alertType":             kind,
+		"alertType":             alertType,
 		"alertTypeFriendlyName": n.Type,
 		"alertDetails":          n.Details,
 		"alertDateTime":         strconv.FormatInt(n.At.Unix(), 10),
@@ -254,54 +256,54 @@ func newNotice(m *monitor) Notice {
 	return n
 }
 
-// notify calls a web-hook until it takes the alert, or for some times.
-func (s *Server) notify(ctx context.Context, to integration, notice Notice) {
-	for i := range deliveries {
+// notify delivers an alert to a webhook, with retries.
+func (s *Server) notify(ctx context.Context, webhook integration, notice Notice) {
+	for i := range maxDeliveries {
 		if i > 0 {
 			s.wait(ctx)
 		}
-		err := s.deliver(ctx, to, notice.variables)
+		err := s.deliver(ctx, webhook, notice.variables)
 		if err == nil {
 			notice.Error = ""
 			break
 		}
 		notice.Error = err.Error()
-		s.settings.Log(fmt.Sprintf("%s of %s: %v", notice.Type, notice.Monitor, err))
+		s.settings.Log(fmt.Sprintf("%s alert for %s: %v", notice.Type, notice.Monitor, err))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.notices = append(s.notices, notice)
-	s.notices = s.notices[max(0, len(s.notices)-noticesKept):]
+	s.notices = s.notices[max(0, len(s.notices)-maxNotices):]
 }
 
-// deliver calls a web-hook once. Its error does not have the URL, which is a secret.
-func (s *Server) deliver(ctx context.Context, to integration, variables map[string]string) error {
+// deliver calls a webhook once. The error omits the URL, which is a secret.
+func (s *Server) deliver(ctx context.Context, webhook integration, variables map[string]string) error {
 	query := url.Values{}
-	var marks []string
+	var replacements []string
 	for name, value := range variables {
 		query.Set(name, value)
-		marks = append(marks, "*"+name+"*", inJSON(value))
+		replacements = append(replacements, "*"+name+"*", escapeJSON(value))
 	}
-	address := to.URL
-	if to.SendAsQuery {
+	address := webhook.URL
+	if webhook.SendAsQuery {
 		address += query.Encode()
 	}
-	// The template with the variables in it, as JSON or as the fields of a form.
-	body, contentType := strings.NewReplacer(marks...).Replace(to.PostValue), "application/json"
-	if !to.SendAsJSON {
+	// The template with its variables replaced is sent as JSON or as form fields.
+	body, contentType := strings.NewReplacer(replacements...).Replace(webhook.PostValue), "application/json"
+	if !webhook.SendAsJSON {
 		var fields map[string]any
-		_ = json.Unmarshal([]byte(body), &fields) // it is JSON; a form has the fields of an object only
+		_ = json.Unmarshal([]byte(body), &fields) // valid JSON; if it is not an object, the form is empty
 		form := url.Values{}
 		for name, value := range fields {
 			form.Set(name, fmt.Sprint(value))
 		}
 		body, contentType = form.Encode(), "application/x-www-form-urlencoded"
 	}
-	ctx, cancel := context.WithTimeout(ctx, noticeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, webhookTimeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, strings.NewReader(body))
 	if err != nil {
-		return errors.New("the web-hook's URL cannot be used")
+		return errors.New("invalid webhook URL")
 	}
 	request.Header.Set("Content-Type", contentType)
 	response, err := s.settings.Client.Do(request)
@@ -309,15 +311,15 @@ func (s *Server) deliver(ctx context.Context, to integration, variables map[stri
 		if inner, ok := errors.AsType[*url.Error](err); ok {
 			err = inner.Err
 		}
-		return fmt.Errorf("call the web-hook: %w", err)
+		return fmt.Errorf("cannot call the webhook: %w", err)
 	}
 	defer response.Body.Close()
-	said, err := io.ReadAll(io.LimitReader(response.Body, 1000))
+	text, err := io.ReadAll(io.LimitReader(response.Body, 1000))
 	if err != nil {
-		return fmt.Errorf("call the web-hook: %w", err)
+		return fmt.Errorf("cannot read the webhook's response: %w", err)
 	}
 	if response.StatusCode >= 300 {
-		return fmt.Errorf("the web-hook answers %s: %s", response.Status, said)
+		return fmt.Errorf("webhook responded with %s: %s", response.Status, text)
 	}
 	return nil
 }

@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"net"
-
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -29,8 +28,8 @@ import (
 	"immutable-infra/localcloud/internal/victorops"
 )
 
-// alertmanager is a real one, started by the entrypoint of the servers' image with
-// their configuration. Only the waiting times and VictorOps' address differ.
+// alertmanager is a real Alertmanager, started by the entrypoint of the servers' image with the servers'
+// configuration. Only the intervals and the address of VictorOps differ.
 type alertmanager struct {
 	*testing.T
 	url     string
@@ -58,11 +57,11 @@ func (b *buffer) String() string {
 
 func startAlertmanager(t *testing.T, endpoint *httptest.Server, key string) *alertmanager {
 	t.Helper()
-	return startBeatingAlertmanager(t, endpoint, key, "")
+	return startAlertmanagerWithHeartbeat(t, endpoint, key, "")
 }
 
-// startBeatingAlertmanager starts one that has the URL of a heartbeat monitor, unless that is empty.
-func startBeatingAlertmanager(t *testing.T, endpoint *httptest.Server, key, heartbeat string) *alertmanager {
+// startAlertmanagerWithHeartbeat starts an Alertmanager that sends heartbeats to a URL, unless the URL is empty.
+func startAlertmanagerWithHeartbeat(t *testing.T, endpoint *httptest.Server, key, heartbeat string) *alertmanager {
 	t.Helper()
 	program := testtool.Path(t, "prometheus-alertmanager")
 	source := filepath.Join("..", "..", "..", "server", "files", "alertmanager")
@@ -83,7 +82,6 @@ func startBeatingAlertmanager(t *testing.T, endpoint *httptest.Server, key, hear
 			require.Contains(t, text, pairs[i])
 		}
 		return strings.NewReplacer(pairs...).Replace(text)
-
 	}
 	write("run/secrets/victorops.key", key+"\n")
 	write("run/secrets/heartbeat.url", heartbeat)
@@ -91,7 +89,7 @@ func startBeatingAlertmanager(t *testing.T, endpoint *httptest.Server, key, hear
 		"https://alert.victorops.com", endpoint.URL, "/run/", root+"/run/",
 		"group_wait: 15s", "group_wait: 100ms", "group_interval: 1m", "group_interval: 200ms",
 		"group_interval: 30s", "group_interval: 30ms", "repeat_interval: 50s", "repeat_interval: 50ms")
-	if heartbeat != "" && takesNoURLFile(t, program) {
+	if heartbeat != "" && lacksURLFile(t, program) {
 		config = replaced(config, "url_file: "+root+"/run/secrets/heartbeat.url", "url: "+strings.TrimSpace(heartbeat))
 	}
 	write("etc/site/alertmanager.yaml", config)
@@ -104,13 +102,13 @@ func startBeatingAlertmanager(t *testing.T, endpoint *httptest.Server, key, hear
 	arguments := []string{entrypoint, root, "--web.listen-address=" + address}
 	a.command = exec.CommandContext(t.Context(), "/bin/sh", arguments...)
 	if _, err := os.Stat("/usr/share/prometheus/alertmanager"); errors.Is(err, fs.ErrNotExist) {
-		// Debian's looks for its templates where the package puts them. One that was
-		// unpacked elsewhere sees them there.
+		// Debian's Alertmanager looks for its templates where the package installs them. Mount them there if the
+		// package was only unpacked elsewhere.
 		share := filepath.Join(filepath.Dir(program), "..", "share")
 		a.command = exec.CommandContext(t.Context(), "unshare", append([]string{"--mount", "/bin/sh", "-c",
 			`mount --bind "$0" /usr/share && exec /bin/sh "$@"`, share}, arguments...)...)
 		if os.Geteuid() != 0 {
-			t.Skip("prometheus-alertmanager is unpacked, not installed: only root can start it")
+			t.Skip("prometheus-alertmanager is unpacked, not installed: run the test as root")
 		}
 	}
 	// The debug log would show the key if anything logged it.
@@ -118,10 +116,10 @@ func startBeatingAlertmanager(t *testing.T, endpoint *httptest.Server, key, hear
 		"SSL_CERT_FILE="+filepath.Join(root, "ca.pem"))
 	a.command.Stdout, a.command.Stderr = a.log, a.log
 	a.command.Cancel = func() error { return a.command.Process.Signal(syscall.SIGTERM) }
-	a.command.WaitDelay = 10 * time.Second // and then killed
+	a.command.WaitDelay = 10 * time.Second // then killed
 	require.NoError(t, a.command.Start())
 	t.Cleanup(func() {
-		_ = a.command.Wait() // ended by the test's context
+		_ = a.command.Wait() // stopped by the test's context
 		if t.Failed() {
 			t.Log(a.log)
 		}
@@ -133,7 +131,7 @@ func startBeatingAlertmanager(t *testing.T, endpoint *httptest.Server, key, hear
 		}
 		defer response.Body.Close()
 		return response.StatusCode == http.StatusOK
-	}, "it starts")
+	}, "Alertmanager starts")
 	return a
 }
 
@@ -150,16 +148,16 @@ func (a *alertmanager) eventually(condition func() bool, what string) {
 	require.Eventually(a, condition, 20*time.Second, 20*time.Millisecond, what)
 }
 
-// fire tells of an alert as Prometheus does; resolve that it is over.
+// fire reports an alert as firing, as Prometheus does. resolve reports it as resolved.
 func (a *alertmanager) fire(name, server, severity string)    { a.post(name, server, severity, time.Hour) }
 func (a *alertmanager) resolve(name, server, severity string) { a.post(name, server, severity, 0) }
 
-func (a *alertmanager) post(name, server, severity string, left time.Duration) {
+func (a *alertmanager) post(name, server, severity string, remaining time.Duration) {
 	a.Helper()
 	body, err := json.Marshal([]any{map[string]any{
 		"labels":      map[string]string{"alertname": name, "server": server, "severity": severity},
 		"annotations": map[string]string{"summary": name + " on " + server, "todo": "Look.", "runbook": "docs/alerts.md"},
-		"endsAt":      time.Now().Add(left),
+		"endsAt":      time.Now().Add(remaining),
 	}})
 	require.NoError(a, err)
 	response, err := http.Post(a.url+"/api/v2/alerts", "application/json", bytes.NewReader(body))
@@ -168,18 +166,18 @@ func (a *alertmanager) post(name, server, severity string, left time.Duration) {
 	require.Equal(a, http.StatusOK, response.StatusCode)
 }
 
-// story is what VictorOps received of each incident, in order, such as "CRITICAL RECOVERY",
-// by the name that is displayed.
-func story(server *victorops.Server) map[string]string {
-	told := map[string]string{}
+// messageTypes returns the message types that VictorOps received for each incident, in order, such as
+// "CRITICAL RECOVERY", by display name.
+func messageTypes(server *victorops.Server) map[string]string {
+	types := map[string]string{}
 	for _, message := range server.Messages() {
 		name := fmt.Sprint(message.Fields["entity_display_name"])
-		told[name] = strings.TrimSpace(told[name] + " " + message.Type)
+		types[name] = strings.TrimSpace(types[name] + " " + message.Type)
 	}
-	return told
+	return types
 }
 
-func TestAnAlertIsAnIncidentOfItsServerAndIsOverWhenItIs(t *testing.T) {
+func TestAlertOpensAndResolvesIncidentPerServer(t *testing.T) {
 	server := victorops.New(key)
 	endpoint := httptest.NewTLSServer(server)
 	t.Cleanup(endpoint.Close)
@@ -187,18 +185,18 @@ func TestAnAlertIsAnIncidentOfItsServerAndIsOverWhenItIs(t *testing.T) {
 
 	a.fire("SiteDown", "i-1", "critical")
 	a.fire("SiteDown", "i-2", "critical")
-	a.eventually(func() bool { return len(story(server)) == 2 }, "both are told")
+	a.eventually(func() bool { return len(messageTypes(server)) == 2 }, "both alerts are reported")
 	a.resolve("SiteDown", "i-1", "critical")
 	const first, second = "SiteDown on example.org (i-1)", "SiteDown on example.org (i-2)"
-	a.eventually(func() bool { return story(server)[first] == "CRITICAL RECOVERY" }, "the first is over")
-	require.Equal(t, "CRITICAL", story(server)[second], "the other is not")
+	a.eventually(func() bool { return messageTypes(server)[first] == "CRITICAL RECOVERY" }, "the first is resolved")
+	require.Equal(t, "CRITICAL", messageTypes(server)[second], "the second is not resolved")
 
 	ids := map[string]bool{}
 	for _, message := range server.Messages() {
 		ids[message.EntityID] = true
 		require.Equal(t, "site", message.RoutingKey)
 	}
-	require.Len(t, ids, 2, "an incident for each server")
+	require.Len(t, ids, 2, "one incident per server")
 	opened := server.Messages()[0]
 	require.Contains(t, opened.Fields["state_message"], "Look.\ndocs/alerts.md")
 	require.Contains(t, opened.Fields["state_message"], "https://monitoring.example.org/")
@@ -206,29 +204,30 @@ func TestAnAlertIsAnIncidentOfItsServerAndIsOverWhenItIs(t *testing.T) {
 
 	command, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", a.command.Process.Pid))
 	require.NoError(t, err)
-	require.Contains(t, string(command), "--config.file", "it is Alertmanager by now")
+	require.Contains(t, string(command), "--config.file", "the entrypoint has started Alertmanager")
 	require.NotContains(t, string(command), key)
 	require.NotContains(t, a.log.String(), key)
 }
 
-func TestAnIncidentGetsWorseInsteadOfBecomingTwo(t *testing.T) {
+func TestEscalationStaysOneIncident(t *testing.T) {
 	server := victorops.New(key)
 	endpoint := httptest.NewTLSServer(server)
 	t.Cleanup(endpoint.Close)
 	a := startAlertmanager(t, endpoint, key)
 
 	const name = "DiskFull on example.org (i-1)"
-	told := func(expected string) {
+	awaitTypes := func(expected string) {
 		t.Helper()
-		a.eventually(func() bool { return story(server)[name] == expected }, expected)
+		a.eventually(func() bool { return messageTypes(server)[name] == expected }, expected)
 	}
 	a.fire("DiskFull", "i-1", "warning")
-	told("WARNING")
+	awaitTypes("WARNING")
 	a.fire("DiskFull", "i-1", "critical")
-	told("WARNING CRITICAL")
+	awaitTypes("WARNING CRITICAL")
 	a.resolve("DiskFull", "i-1", "critical")
 	a.resolve("DiskFull", "i-1", "warning")
-	a.eventually(func() bool { return strings.HasSuffix(story(server)[name], "RECOVERY") }, "it is over")
+	a.eventually(func() bool { return strings.HasSuffix(messageTypes(server)[name], "RECOVERY") },
+		"the incident is resolved")
 	ids := map[string]bool{}
 	for _, message := range server.Messages() {
 		ids[message.EntityID] = true
@@ -236,7 +235,7 @@ func TestAnIncidentGetsWorseInsteadOfBecomingTwo(t *testing.T) {
 	require.Len(t, ids, 1)
 }
 
-func TestSymptomsOfASiteThatIsDownAreNotTold(t *testing.T) {
+func TestSymptomsOfSiteDownAreInhibited(t *testing.T) {
 	server := victorops.New(key)
 	endpoint := httptest.NewTLSServer(server)
 	t.Cleanup(endpoint.Close)
@@ -244,24 +243,24 @@ func TestSymptomsOfASiteThatIsDownAreNotTold(t *testing.T) {
 
 	a.fire("Watchdog", "i-1", "none")
 	a.fire("SiteDown", "i-1", "critical")
-	a.eventually(func() bool { return len(story(server)) == 1 }, "the cause is told")
+	a.eventually(func() bool { return len(messageTypes(server)) == 1 }, "the cause is reported")
 	a.fire("TargetGone", "i-1", "warning")
 	a.fire("TargetGone", "i-2", "warning")
 	a.fire("MemoryLow", "i-1", "warning")
-	a.eventually(func() bool { return len(story(server)) == 3 }, "what is no symptom is told")
+	a.eventually(func() bool { return len(messageTypes(server)) == 3 }, "alerts that are not symptoms are reported")
 	require.Equal(t, map[string]string{
 		"SiteDown on example.org (i-1)":   "CRITICAL",
 		"TargetGone on example.org (i-2)": "WARNING",
 		"MemoryLow on example.org (i-1)":  "WARNING",
-	}, story(server))
+	}, messageTypes(server))
 }
 
-func TestAnAlertSurvivesAnOutageOfVictorOps(t *testing.T) {
+func TestAlertIsDeliveredAfterVictorOpsOutage(t *testing.T) {
 	server := victorops.New(key)
-	var refusals atomic.Int64
-	refusals.Store(2)
+	var failures atomic.Int64
+	failures.Store(2)
 	endpoint := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if refusals.Add(-1) >= 0 {
+		if failures.Add(-1) >= 0 {
 			http.Error(w, "later", http.StatusServiceUnavailable)
 			return
 		}
@@ -271,19 +270,20 @@ func TestAnAlertSurvivesAnOutageOfVictorOps(t *testing.T) {
 	a := startAlertmanager(t, endpoint, key)
 
 	a.fire("SiteDown", "i-1", "critical")
-	a.eventually(func() bool { return len(server.Messages()) == 1 }, "it arrives after two refusals")
-	require.Negative(t, refusals.Load())
+	a.eventually(func() bool { return len(server.Messages()) == 1 }, "the alert arrives after two failures")
+	require.Negative(t, failures.Load())
 }
 
-// takesNoURLFile reports whether Alertmanager is older than 0.26, which takes a URL from no file. Servers have 0.28.
-func takesNoURLFile(t *testing.T, program string) bool {
+// lacksURLFile reports whether Alertmanager is older than 0.26 and therefore does not support url_file. Servers run
+// 0.28.
+func lacksURLFile(t *testing.T, program string) bool {
 	t.Helper()
 	version, err := exec.CommandContext(t.Context(), program, "--version").CombinedOutput()
 	require.NoError(t, err, string(version))
 	return regexp.MustCompile(`version 0\.(1\d|2[0-5])\.`).Match(version)
 }
 
-func TestWatchdogBeatsAgainAndAgainAndNoOtherAlertDoes(t *testing.T) {
+func TestOnlyWatchdogSendsRepeatedHeartbeats(t *testing.T) {
 	server := victorops.New(key)
 	bodies := make(chan string, 1000)
 	endpoint := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -297,11 +297,11 @@ func TestWatchdogBeatsAgainAndAgainAndNoOtherAlertDoes(t *testing.T) {
 		}
 	}))
 	t.Cleanup(endpoint.Close)
-	a := startBeatingAlertmanager(t, endpoint, key, endpoint.URL+"/heartbeat/m1-5c1e0f\n")
+	a := startAlertmanagerWithHeartbeat(t, endpoint, key, endpoint.URL+"/heartbeat/m1-5c1e0f\n")
 
 	a.fire("SiteDown", "i-1", "critical")
-	a.eventually(func() bool { return len(story(server)) == 1 }, "an alert goes to VictorOps")
-	require.Empty(t, bodies, "and is no heartbeat")
+	a.eventually(func() bool { return len(messageTypes(server)) == 1 }, "an alert goes to VictorOps")
+	require.Empty(t, bodies, "it is not sent as a heartbeat")
 	a.fire("Watchdog", "i-1", "none")
 	a.eventually(func() bool { return len(bodies) > 3 }, "the heartbeat is repeated")
 	a.resolve("Watchdog", "i-1", "none")
@@ -316,40 +316,40 @@ func TestWatchdogBeatsAgainAndAgainAndNoOtherAlertDoes(t *testing.T) {
 			return true
 		}
 	}
-	// Those that were under way come first; that it ended would be the last.
+	// Heartbeats in flight arrive first; a resolved notification would arrive last.
 	for i := 0; !ended(); i++ {
-		require.Less(t, i, 1000, "the heartbeat ends with the alert")
+		require.Less(t, i, 1000, "heartbeats stop when the alert is resolved")
 	}
-	require.NotContains(t, story(server), "Watchdog on example.org (i-1)")
+	require.NotContains(t, messageTypes(server), "Watchdog on example.org (i-1)")
 }
 
-func TestHeartbeatURLIsNotInTheLog(t *testing.T) {
+func TestHeartbeatURLIsNotLogged(t *testing.T) {
 	endpoint := httptest.NewTLSServer(http.NotFoundHandler())
 	t.Cleanup(endpoint.Close)
-	a := startBeatingAlertmanager(t, endpoint, key, endpoint.URL+"/heartbeat/m1-5c1e0f")
-	if takesNoURLFile(t, "prometheus-alertmanager") {
-		t.Skip("Alertmanager before 0.26 writes URLs of web-hooks into its log; servers have 0.28")
+	a := startAlertmanagerWithHeartbeat(t, endpoint, key, endpoint.URL+"/heartbeat/m1-5c1e0f")
+	if lacksURLFile(t, "prometheus-alertmanager") {
+		t.Skip("Alertmanager before 0.26 logs webhook URLs; servers run 0.28")
 	}
 	a.fire("Watchdog", "i-1", "none")
-	a.eventually(func() bool { return strings.Contains(a.log.String(), "404") }, "it says that it was refused")
+	a.eventually(func() bool { return strings.Contains(a.log.String(), "404") }, "the rejection is logged")
 	endpoint.Close()
 	a.eventually(func() bool { return strings.Contains(a.log.String(), "connection refused") },
-		"it says that nobody is there")
+		"the connection failure is logged")
 	require.NotContains(t, a.log.String(), "5c1e0f")
 }
 
-func TestAKeyThatIsRefusedIsNotInTheLog(t *testing.T) {
+func TestRejectedKeyIsNotLogged(t *testing.T) {
 	server := victorops.New("another")
 	endpoint := httptest.NewTLSServer(server)
 	t.Cleanup(endpoint.Close)
 	a := startAlertmanager(t, endpoint, key)
 
 	a.fire("SiteDown", "i-1", "critical")
-	a.eventually(func() bool { return strings.Contains(a.log.String(), "404") }, "it says that it was refused")
+	a.eventually(func() bool { return strings.Contains(a.log.String(), "404") }, "the rejection is logged")
 	endpoint.Close()
 	a.fire("MemoryLow", "i-2", "warning")
 	a.eventually(func() bool { return strings.Contains(a.log.String(), "connection refused") },
-		"it says that nobody is there")
+		"the connection failure is logged")
 	require.NotContains(t, a.log.String(), key)
 	require.Empty(t, server.Messages())
 }

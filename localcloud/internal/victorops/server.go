@@ -1,5 +1,5 @@
-// Package victorops stands in for two endpoints of Splunk On-Call, which was VictorOps: the generic
-// one, and that for UptimeRobot. It takes alerts as they do, and keeps them to be read.
+// Package victorops stands in for two endpoints of Splunk On-Call, formerly VictorOps: the generic endpoint and the
+// one for UptimeRobot. It validates alerts as they do and keeps them for inspection.
 package victorops
 
 import (
@@ -20,25 +20,25 @@ import (
 	"immutable-infra/localcloud/internal/https"
 )
 
-// kept is how many alerts are remembered: more than any test sends.
-const kept = 1000
+// maxMessages is the number of alerts that are kept: more than any test sends.
+const maxMessages = 1000
 
-// Message is one alert that was accepted.
+// Message is an accepted alert.
 type Message struct {
-	Received   time.Time      `json:"received"`    // when it arrived
-	RoutingKey string         `json:"routingKey"`  // the last element of the path that it was sent to
-	Type       string         `json:"messageType"` // one of messageTypes, in capitals
-	EntityID   string         `json:"entityId"`    // names the incident, as sent or as assigned
-	Fields     map[string]any `json:"fields"`      // the whole body as it was sent
+	Received   time.Time      `json:"received"`
+	RoutingKey string         `json:"routingKey"`  // the last element of the request path
+	Type       string         `json:"messageType"` // one of messageTypes
+	EntityID   string         `json:"entityId"`    // identifies the incident; generated if the alert has none
+	Fields     map[string]any `json:"fields"`      // the request body or, from UptimeRobot, fields made from the query
 }
 
-// Server is the endpoint, and beside it, what only the double has:
+// Server serves:
 //
 //	POST  /integrations/generic/20131114/alert/{key}/{routing}
 //	POST  /integrations/uptimerobot/20131114/alert/{key}/{routing}?...    from UptimeRobot
-//	GET   /localcloud/alerts    the accepted alerts, oldest first: []Message
+//	GET   /localcloud/alerts    the accepted alerts as []Message, oldest first; Splunk On-Call has no such path
 //
-// The key of an alert is not kept.
+// It does not store the API key of an alert.
 type Server struct {
 	http.Handler
 	key string
@@ -47,14 +47,16 @@ type Server struct {
 	messages []Message
 }
 
-// New returns the endpoint of an account with that key.
+// New returns a server for an account with that API key.
 func New(key string) *Server {
 	mux := http.NewServeMux()
 	s := &Server{Handler: mux, key: key}
 	const generic, uptimeRobot = "generic/20131114/alert/{key}/{routing}", "uptimerobot/20131114/alert/{key}/{routing}"
-	mux.HandleFunc("POST /integrations/"+generic, func(w http.ResponseWriter, r *http.Request) { s.take(w, r, parse) })
+	mux.HandleFunc("POST /integrations/"+generic, func(w http.ResponseWriter, r *http.Request) {
+		s.receive(w, r, parseGeneric)
+	})
 	mux.HandleFunc("POST /integrations/"+uptimeRobot, func(w http.ResponseWriter, r *http.Request) {
-		s.take(w, r, func([]byte) (Message, error) { return fromUptimeRobot(r.URL.Query()) })
+		s.receive(w, r, func([]byte) (Message, error) { return parseUptimeRobot(r.URL.Query()) })
 	})
 	mux.HandleFunc("GET /localcloud/alerts", func(w http.ResponseWriter, _ *http.Request) {
 		https.Answer(w, http.StatusOK, append([]Message{}, s.Messages()...))
@@ -62,26 +64,26 @@ func New(key string) *Server {
 	return s
 }
 
-// Messages are the accepted alerts, oldest first.
+// Messages returns the accepted alerts, oldest first.
 func (s *Server) Messages() []Message {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.messages)
 }
 
-// take takes an alert that comes in the form that read knows.
-func (s *Server) take(w http.ResponseWriter, r *http.Request, read func(body []byte) (Message, error)) {
+// receive authenticates a request, parses the alert and stores it.
+func (s *Server) receive(w http.ResponseWriter, r *http.Request, parse func(body []byte) (Message, error)) {
 	if subtle.ConstantTimeCompare([]byte(r.PathValue("key")), []byte(s.key)) != 1 {
-		failure(w, http.StatusNotFound, "there is no such API key")
+		writeFailure(w, http.StatusNotFound, "no such API key")
 		return
 	}
 	body, err := io.ReadAll(r.Body)
 	var message Message
 	if err == nil {
-		message, err = read(body)
+		message, err = parse(body)
 	}
 	if err != nil {
-		failure(w, http.StatusBadRequest, err.Error())
+		writeFailure(w, http.StatusBadRequest, err.Error())
 		return
 	}
 	if message.EntityID == "" {
@@ -90,19 +92,19 @@ func (s *Server) take(w http.ResponseWriter, r *http.Request, read func(body []b
 	message.RoutingKey, message.Received = r.PathValue("routing"), time.Now().UTC()
 	s.mu.Lock()
 	s.messages = append(s.messages, message)
-	s.messages = s.messages[max(0, len(s.messages)-kept):]
+	s.messages = s.messages[max(0, len(s.messages)-maxMessages):]
 	s.mu.Unlock()
 	https.Answer(w, http.StatusOK, map[string]string{"result": "success", "entity_id": message.EntityID})
 }
 
-// messageTypes are the values of the one field that an alert must have.
+// messageTypes returns the values of message_type, the only required field of an alert.
 func messageTypes() []string {
 	return []string{"CRITICAL", "WARNING", "ACKNOWLEDGEMENT", "INFO", "RECOVERY"}
 }
 
-// parse reads the body of an alert. An error is for its sender. The result has no
-// entity id where the sender gave none.
-func parse(body []byte) (Message, error) {
+// parseGeneric parses the body of a generic alert. The error is the response to the sender. EntityID is empty if the
+// alert has none.
+func parseGeneric(body []byte) (Message, error) {
 	var fields map[string]any
 	if err := json.Unmarshal(body, &fields); err != nil || fields == nil {
 		return Message{}, fmt.Errorf("the body is not a JSON object: %w", cmp.Or(err, errors.New("it is null")))
@@ -123,19 +125,19 @@ func parse(body []byte) (Message, error) {
 	return message, nil
 }
 
-// fromUptimeRobot reads an alert in the form of UptimeRobot's web-hooks: its
-// variables, as a query. An error is for its sender.
-func fromUptimeRobot(query url.Values) (Message, error) {
+// parseUptimeRobot parses an alert from UptimeRobot, whose webhooks send their variables as a query string. The error
+// is the response to the sender.
+func parseUptimeRobot(query url.Values) (Message, error) {
 	for _, name := range []string{"monitorID", "monitorFriendlyName", "alertType"} {
 		if query.Get(name) == "" {
 			return Message{},
-				errors.New(name + " is missing in the query: the web-hook has to send the variables as a query string")
+				errors.New(name + " is missing from the query: the webhook must send its variables as a query string")
 		}
 	}
-	// 3 is a certificate or a domain that expires.
+	// 3 is a certificate or a domain that is about to expire.
 	kind, known := map[string]string{"1": "CRITICAL", "2": "RECOVERY", "3": "WARNING"}[query.Get("alertType")]
 	if !known {
-		return Message{}, fmt.Errorf("alertType is %q, and not 1, 2 or 3", query.Get("alertType"))
+		return Message{}, fmt.Errorf("alertType is %q, not 1, 2 or 3", query.Get("alertType"))
 	}
 	fields := map[string]any{
 		"entity_display_name": query.Get("monitorFriendlyName"),
@@ -148,6 +150,6 @@ func fromUptimeRobot(query url.Values) (Message, error) {
 	return Message{Type: kind, EntityID: "uptimerobot/" + query.Get("monitorID"), Fields: fields}, nil
 }
 
-func failure(w http.ResponseWriter, status int, message string) {
+func writeFailure(w http.ResponseWriter, status int, message string) {
 	https.Answer(w, status, map[string]string{"result": "failure", "message": message})
 }

@@ -22,7 +22,7 @@ func serve(t *testing.T) *httptest.Server {
 	return server
 }
 
-// send makes a request and returns the status and the body, where it is JSON.
+// send sends a request and returns the status and, if it is JSON, the body.
 func send(t *testing.T, method, url, body string) (status int, answer map[string]any) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
@@ -52,7 +52,7 @@ func received(t *testing.T, url string) (messages []victorops.Message) {
 
 const alerts = "/integrations/generic/20131114/alert/"
 
-func TestAnAlertIsKeptInTheOrderAndTheWordsItCameIn(t *testing.T) {
+func TestAlertsAreStoredVerbatimInOrder(t *testing.T) {
 	url := serve(t).URL
 	require.Empty(t, received(t, url))
 	for _, body := range []string{
@@ -68,12 +68,12 @@ func TestAnAlertIsKeptInTheOrderAndTheWordsItCameIn(t *testing.T) {
 	require.Equal(t, "CRITICAL", messages[0].Type)
 	require.Equal(t, "site", messages[0].RoutingKey)
 	require.Equal(t, "5 % left", messages[0].Fields["state_message"])
-	require.Equal(t, "i-1", messages[0].Fields["server"], "fields of one's own are taken")
-	require.Equal(t, "RECOVERY", messages[1].Type, "small letters will do")
+	require.Equal(t, "i-1", messages[0].Fields["server"], "custom fields are accepted")
+	require.Equal(t, "RECOVERY", messages[1].Type, "lower case is accepted")
 	require.False(t, messages[1].Received.Before(messages[0].Received))
 }
 
-func TestAnIncidentWithoutANameIsGivenOne(t *testing.T) {
+func TestMissingEntityIDIsGenerated(t *testing.T) {
 	url := serve(t).URL
 	_, first := send(t, http.MethodPost, url+alerts+key+"/site", `{"message_type": "INFO"}`)
 	_, second := send(t, http.MethodPost, url+alerts+key+"/site", `{"message_type": "INFO"}`)
@@ -82,42 +82,42 @@ func TestAnIncidentWithoutANameIsGivenOne(t *testing.T) {
 	require.Equal(t, first["entity_id"], received(t, url)[0].EntityID)
 }
 
-func TestWhatVictorOpsWouldRefuseIsRefused(t *testing.T) {
+func TestInvalidAlertsAreRejected(t *testing.T) {
 	url := serve(t).URL
 	for name, test := range map[string]struct {
 		method, path, body string
 		status             int
-		says               string
+		message            string
 	}{
-		"another key": {http.MethodPost, alerts + "5a3c1e71-secret/site", `{"message_type": "CRITICAL"}`,
+		"wrong key": {http.MethodPost, alerts + "5a3c1e71-secret/site", `{"message_type": "CRITICAL"}`,
 			http.StatusNotFound, "no such API key"},
-		"no JSON": {http.MethodPost, alerts + key + "/site", `message_type=CRITICAL`, http.StatusBadRequest,
+		"not JSON": {http.MethodPost, alerts + key + "/site", `message_type=CRITICAL`, http.StatusBadRequest,
 			"not a JSON object"},
 		"null": {http.MethodPost, alerts + key + "/site", `null`, http.StatusBadRequest, "not a JSON object: it is null"},
 		"no message type": {http.MethodPost, alerts + key + "/site", `{"entity_id": "a"}`, http.StatusBadRequest,
 			"message_type is missing: write one of CRITICAL,"},
-		"unknown type": {http.MethodPost, alerts + key + "/site", `{"message_type": "PANIC"}`, http.StatusBadRequest,
+		"unknown message type": {http.MethodPost, alerts + key + "/site", `{"message_type": "PANIC"}`, http.StatusBadRequest,
 			`message_type is "PANIC"`},
-		"a number for a name": {http.MethodPost, alerts + key + "/site", `{"message_type": "INFO", "entity_id": 7}`,
+		"numeric entity ID": {http.MethodPost, alerts + key + "/site", `{"message_type": "INFO", "entity_id": 7}`,
 			http.StatusBadRequest, "entity_id is not a string"},
 		"no routing key": {http.MethodPost, alerts + key + "/", `{"message_type": "INFO"}`, http.StatusNotFound, ""},
-		"read":           {http.MethodGet, alerts + key + "/site", ``, http.StatusMethodNotAllowed, ""},
+		"GET":            {http.MethodGet, alerts + key + "/site", ``, http.StatusMethodNotAllowed, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			status, answer := send(t, test.method, url+test.path, test.body)
 			require.Equal(t, test.status, status)
-			if test.says != "" {
+			if test.message != "" {
 				require.Equal(t, "failure", answer["result"])
-				require.Contains(t, answer["message"], test.says)
+				require.Contains(t, answer["message"], test.message)
 			}
 		})
 	}
-	require.Empty(t, received(t, url), "nothing that was refused is kept")
+	require.Empty(t, received(t, url), "rejected alerts are not stored")
 }
 
 const fromUptimeRobot = "/integrations/uptimerobot/20131114/alert/"
 
-func TestAnOutageThatUptimeRobotSeesIsOneIncidentUntilItIsOver(t *testing.T) {
+func TestUptimeRobotOutageIsOneIncident(t *testing.T) {
 	url := serve(t).URL
 	const monitor = "?monitorID=800000001&monitorFriendlyName=example.org&monitorURL=https%3A%2F%2Fexample.org%2F"
 	for _, alert := range []string{"&alertType=1&alertDetails=HTTP+502", "&alertType=2&alertDetails=OK",
@@ -137,7 +137,7 @@ func TestAnOutageThatUptimeRobotSeesIsOneIncidentUntilItIsOver(t *testing.T) {
 	require.Equal(t, "HTTP 502", messages[0].Fields["state_message"])
 }
 
-func TestAWebHookThatDoesNotSendItsVariablesIsRefused(t *testing.T) {
+func TestWebhookWithoutVariablesIsRejected(t *testing.T) {
 	url := serve(t).URL
 	for query, reason := range map[string]string{
 		"":             "monitorID is missing",

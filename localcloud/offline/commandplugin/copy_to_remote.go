@@ -15,17 +15,16 @@ import (
 	"github.com/pulumi/pulumi-go-provider/infer/types"
 )
 
-// CopyToRemote is command:remote:CopyToRemote: a file of this machine, copied to a host
-// over SFTP when the resource is created and when the content or the destination
-// changed. Deleting the resource leaves the copy.
+// CopyToRemote is command:remote:CopyToRemote, which copies a file from this machine to a host over SFTP when the
+// resource is created and when the content or the destination changes. Deleting the resource does not delete the copy.
 type CopyToRemote struct{}
 
-// CopyToRemoteArgs are the inputs, named as in the Go SDK pulumi-command/sdk@v1.2.1.
+// CopyToRemoteArgs holds the inputs, named as in the Go SDK pulumi-command/sdk@v1.2.1.
 type CopyToRemoteArgs struct {
 	Connection *Connection          `pulumi:"connection" provider:"secret"` // secret as a whole
 	Source     types.AssetOrArchive `pulumi:"source"`                       // a file asset
-	RemotePath string               `pulumi:"remotePath"`                   // where the copy goes: see copyFile
-	// Triggers are any values; a change of one replaces the resource.
+	RemotePath string               `pulumi:"remotePath"`                   // the destination; see copyFile
+	// Triggers holds arbitrary values. A change of any of them replaces the resource.
 	Triggers *[]any `pulumi:"triggers,optional" provider:"replaceOnChanges"`
 }
 
@@ -33,28 +32,28 @@ type CopyToRemoteState struct{ CopyToRemoteArgs }
 
 func (c *CopyToRemote) Annotate(a infer.Annotator) { a.SetToken("remote", "CopyToRemote") }
 
-// Check refuses a source that is not a file. The real plugin also takes texts and directories.
+// Check rejects a source that is not a file. The real plugin also accepts strings and directories.
 func (*CopyToRemote) Check(ctx context.Context, req infer.CheckRequest) (infer.CheckResponse[CopyToRemoteArgs], error) {
 	args, failures, err := infer.DefaultCheck[CopyToRemoteArgs](ctx, req.NewInputs)
 	if err != nil {
-		return infer.CheckResponse[CopyToRemoteArgs]{}, fmt.Errorf("read the inputs of %s: %w", req.Name, err)
+		return infer.CheckResponse[CopyToRemoteArgs]{}, fmt.Errorf("cannot read the inputs of %s: %w", req.Name, err)
 	}
 	fail := func(property, reason string) {
 		failures = append(failures, p.CheckFailure{Property: property, Reason: reason})
 	}
-	// An unknown source is refused as well, as by the real plugin.
+	// Like the real plugin, Check also rejects an unknown source.
 	switch asset, archive := args.Source.Asset, args.Source.Archive; {
 	case archive != nil:
 		fail("archive", "localcloud does not support archives: write a file asset")
 	case asset == nil:
 		fail("asset", "asset must be set")
 	case !asset.IsPath():
-		fail("asset", "localcloud supports path-based file assets only")
+		fail("asset", "localcloud supports only file assets with a path")
 	}
 	return infer.CheckResponse[CopyToRemoteArgs]{Inputs: args, Failures: failures}, nil
 }
 
-// Create copies. A preview does not connect.
+// Create copies the source. A preview does not connect.
 func (*CopyToRemote) Create(
 	ctx context.Context, req infer.CreateRequest[CopyToRemoteArgs],
 ) (infer.CreateResponse[CopyToRemoteState], error) {
@@ -69,7 +68,7 @@ func (*CopyToRemote) Create(
 	return infer.CreateResponse[CopyToRemoteState]{ID: id, Output: state}, err
 }
 
-// Update copies if the content or the destination changed. A preview does not connect.
+// Update copies the source if its content or the destination has changed. A preview does not connect.
 func (*CopyToRemote) Update(
 	ctx context.Context, req infer.UpdateRequest[CopyToRemoteArgs, CopyToRemoteState],
 ) (response infer.UpdateResponse[CopyToRemoteState], err error) {
@@ -87,29 +86,28 @@ func (a CopyToRemoteArgs) hash() string {
 	return a.Source.Asset.Hash
 }
 
-// copy copies the source to the host. As in the real plugin, a copy that has
-// begun is not ended by ctx.
+// copy copies the source to the host. As in the real plugin, canceling ctx does not stop a copy that has begun.
 func (a CopyToRemoteArgs) copy(ctx context.Context) error {
 	connection, err := a.Connection.dial(ctx)
 	if err != nil {
 		return err
 	}
-	// An error of closing them adds nothing to the copy's own.
+	// Errors from closing the connection and the client add nothing to the error of the copy.
 	defer func() { _ = connection.Close() }()
 	client, err := sftp.NewClient(connection, sftp.UseConcurrentWrites(true))
 	if err != nil {
-		return fmt.Errorf("start SFTP: %w", err)
+		return fmt.Errorf("cannot start SFTP: %w", err)
 	}
 	defer func() { _ = client.Close() }()
 	return copyFile(client, a.Source.Asset.Path, a.RemotePath)
 }
 
-// copyFile copies the file source to target, or into target if that is a directory. It
-// makes the parents of target, and overwrites a file.
+// copyFile copies the file source to target, or into target if that is a directory. It creates the parent directories
+// of target and overwrites an existing file.
 func copyFile(client *sftp.Client, source, target string) (err error) {
 	file, err := os.Open(source)
 	if err != nil {
-		return fmt.Errorf("open the source: %w", err)
+		return fmt.Errorf("cannot open the source: %w", err)
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
 	info, err := client.Stat(target)
@@ -117,10 +115,10 @@ func copyFile(client *sftp.Client, source, target string) (err error) {
 	case err == nil && info.IsDir():
 		target = path.Join(target, filepath.Base(source))
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("stat the remote path %s: %w", target, err)
+		return fmt.Errorf("cannot stat the remote path %s: %w", target, err)
 	}
 	if err := client.MkdirAll(path.Dir(target)); err != nil {
-		return fmt.Errorf("make the remote directory %s: %w", path.Dir(target), err)
+		return fmt.Errorf("cannot create the remote directory %s: %w", path.Dir(target), err)
 	}
 	remote, err := client.Create(target)
 	if err == nil {
@@ -128,7 +126,7 @@ func copyFile(client *sftp.Client, source, target string) (err error) {
 		err = errors.Join(err, remote.Close())
 	}
 	if err != nil {
-		return fmt.Errorf("write the remote file %s: %w", target, err)
+		return fmt.Errorf("cannot write the remote file %s: %w", target, err)
 	}
 	return nil
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// copyTo are the inputs that copy source, a path on this machine.
-func copyTo(t *testing.T, server *sshServer, source, target string) map[string]property.Value {
+// copyInputs returns the inputs that copy source, a path on this machine, to target on the server.
+func copyInputs(t *testing.T, server *sshServer, source, target string) map[string]property.Value {
 	t.Helper()
 	asset, err := resource.NewPathAsset(source)
 	require.NoError(t, err)
@@ -20,7 +20,7 @@ func copyTo(t *testing.T, server *sshServer, source, target string) map[string]p
 	}
 }
 
-func write(t *testing.T, path, content string) {
+func writeFile(t *testing.T, path, content string) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
 	require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
@@ -33,60 +33,61 @@ func requireContent(t *testing.T, path, content string) {
 	require.Equal(t, content, string(found))
 }
 
-func TestAFileIsCopiedToAPathIntoADirectoryAndOverAFile(t *testing.T) {
-	server, here, there := startSSHServer(t), t.TempDir(), t.TempDir()
-	source := filepath.Join(here, "bundle.tgz")
-	write(t, source, "bundle")
-	write(t, filepath.Join(there, "old"), "something longer that was there before")
+func TestCopyToNewPathDirectoryAndExistingFile(t *testing.T) {
+	server, localDir, remoteDir := startSSHServer(t), t.TempDir(), t.TempDir()
+	source := filepath.Join(localDir, "bundle.tgz")
+	writeFile(t, source, "bundle")
+	writeFile(t, filepath.Join(remoteDir, "old"), "something longer that was there before")
 
-	require.NoError(t, newResource(t, copyURN).create(copyTo(t, server, source, filepath.Join(there, "new"))))
-	requireContent(t, filepath.Join(there, "new"), "bundle")
-	require.NoError(t, newResource(t, copyURN).create(copyTo(t, server, source, there)))
-	requireContent(t, filepath.Join(there, "bundle.tgz"), "bundle")
-	require.NoError(t, newResource(t, copyURN).create(copyTo(t, server, source, filepath.Join(there, "old"))))
-	requireContent(t, filepath.Join(there, "old"), "bundle")
+	require.NoError(t, newResource(t, copyURN).create(copyInputs(t, server, source, filepath.Join(remoteDir, "new"))))
+	requireContent(t, filepath.Join(remoteDir, "new"), "bundle")
+	require.NoError(t, newResource(t, copyURN).create(copyInputs(t, server, source, remoteDir)))
+	requireContent(t, filepath.Join(remoteDir, "bundle.tgz"), "bundle")
+	require.NoError(t, newResource(t, copyURN).create(copyInputs(t, server, source, filepath.Join(remoteDir, "old"))))
+	requireContent(t, filepath.Join(remoteDir, "old"), "bundle")
 }
 
-func TestMissingParentDirectoriesAreMade(t *testing.T) {
-	server, here, there := startSSHServer(t), t.TempDir(), t.TempDir()
-	write(t, filepath.Join(here, "file"), "x")
-	file := filepath.Join(there, "for", "a", "file")
-	require.NoError(t, newResource(t, copyURN).create(copyTo(t, server, filepath.Join(here, "file"), file)))
+func TestCopyCreatesParentDirectories(t *testing.T) {
+	server, localDir, remoteDir := startSSHServer(t), t.TempDir(), t.TempDir()
+	writeFile(t, filepath.Join(localDir, "file"), "x")
+	file := filepath.Join(remoteDir, "for", "a", "file")
+	require.NoError(t, newResource(t, copyURN).create(copyInputs(t, server, filepath.Join(localDir, "file"), file)))
 	requireContent(t, file, "x")
 }
 
-func TestChangedContentIsCopiedAgainAndUnchangedContentIsNot(t *testing.T) {
-	server, here, there := startSSHServer(t), t.TempDir(), t.TempDir()
-	source, target := filepath.Join(here, "file"), filepath.Join(there, "file")
-	write(t, source, "one")
+func TestOnlyChangedContentIsCopiedAgain(t *testing.T) {
+	server, localDir, remoteDir := startSSHServer(t), t.TempDir(), t.TempDir()
+	source, target := filepath.Join(localDir, "file"), filepath.Join(remoteDir, "file")
+	writeFile(t, source, "one")
 	copied := newResource(t, copyURN)
-	require.NoError(t, copied.create(copyTo(t, server, source, target)))
-	require.False(t, copied.diff(copyTo(t, server, source, target)).HasChanges)
+	require.NoError(t, copied.create(copyInputs(t, server, source, target)))
+	require.False(t, copied.diff(copyInputs(t, server, source, target)).HasChanges)
 
-	write(t, source, "two")
-	inputs := copyTo(t, server, source, target)
+	writeFile(t, source, "two")
+	inputs := copyInputs(t, server, source, target)
 	require.True(t, copied.diff(inputs).HasChanges)
 	require.NoError(t, copied.update(inputs))
 	requireContent(t, target, "two")
 
 	logins := server.logins.Load()
 	moved := startSSHServer(t)
-	inputs = copyTo(t, moved, source, target)
+	inputs = copyInputs(t, moved, source, target)
 	require.NoError(t, copied.update(inputs))
 	require.Equal(t, logins, server.logins.Load())
 	require.Zero(t, moved.logins.Load(), "a changed connection alone copies nothing")
 }
 
-func TestAPreviewCopiesNothing(t *testing.T) {
-	server, here := startSSHServer(t), t.TempDir()
-	write(t, filepath.Join(here, "file"), "x")
-	newResource(t, copyURN).previewCreate(copyTo(t, server, filepath.Join(here, "file"), filepath.Join(here, "target")))
+func TestPreviewCopiesNothing(t *testing.T) {
+	server, localDir := startSSHServer(t), t.TempDir()
+	writeFile(t, filepath.Join(localDir, "file"), "x")
+	newResource(t, copyURN).previewCreate(copyInputs(t, server, filepath.Join(localDir, "file"),
+		filepath.Join(localDir, "target")))
 	require.Zero(t, server.logins.Load())
 }
 
-func TestASourceThatIsNoFileIsRefused(t *testing.T) {
+func TestNonFileSourceIsRejected(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
-	write(t, file, "x")
+	writeFile(t, file, "x")
 	uri, err := resource.NewURIAsset("file://" + file)
 	require.NoError(t, err)
 	text, err := resource.NewTextAsset("text")

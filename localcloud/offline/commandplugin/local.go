@@ -10,18 +10,17 @@ import (
 	"github.com/pulumi/pulumi-go-provider/infer"
 )
 
-// LocalCommand is command:local:Command: commands that run on this machine
-// when the resource is created, updated and deleted.
+// LocalCommand is command:local:Command, which runs commands on this machine when the resource is created, updated and
+// deleted.
 type LocalCommand struct {
 	lifecycle[LocalCommandArgs, LocalCommandState, *LocalCommandState]
 }
 
 type LocalCommandArgs struct {
 	CommandArgs
-	// Interpreter is the program, and its arguments, that gets the command as
-	// its last argument: /bin/sh -c by default.
+	// Interpreter is a program with arguments, to which the command is appended. Default: /bin/sh -c.
 	Interpreter []string `pulumi:"interpreter,optional"`
-	Dir         *string  `pulumi:"dir,optional"` // the working directory: the plugin's own by default
+	Dir         *string  `pulumi:"dir,optional"` // the working directory. Default: the plugin's own
 }
 
 type LocalCommandState struct {
@@ -29,25 +28,24 @@ type LocalCommandState struct {
 	CommandOutputs
 }
 
-// Annotate gives the type the token under which the SDK registers it.
+// Annotate sets the token under which the SDK registers the type.
 func (c *LocalCommand) Annotate(a infer.Annotator) { a.SetToken("local", "Command") }
 
 func (s *LocalCommandState) set(args LocalCommandArgs) { s.LocalCommandArgs = args }
 
-// run runs command, nil for none, and sets the outputs. The command inherits
-// this process's environment.
+// run runs command, unless it is nil, and sets the outputs. The command inherits this process's environment.
 //
-// As in the real plugin, the end of ctx kills the interpreter alone: what it started continues, and
-// is waited for as long as it holds the interpreter's standard output or error.
+// As in the real plugin, canceling ctx kills only the interpreter. Its child processes continue, and run waits for them
+// as long as they keep the interpreter's standard output or standard error open.
 func (s *LocalCommandState) run(ctx context.Context, command *string) error {
 	if command == nil {
 		return nil
 	}
-	line := append(slices.Clone(s.Interpreter), *command)
+	argv := append(slices.Clone(s.Interpreter), *command)
 	if len(s.Interpreter) == 0 {
-		line = []string{"/bin/sh", "-c", *command}
+		argv = []string{"/bin/sh", "-c", *command}
 	}
-	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	if s.Dir != nil {
 		cmd.Dir = *s.Dir
 	}

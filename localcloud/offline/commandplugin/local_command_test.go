@@ -40,7 +40,7 @@ func TestLocalCommandUsesItsInterpreter(t *testing.T) {
 	require.Equal(t, "got: not a shell command", command.stdout())
 }
 
-func TestFailedLocalCommandSaysHowAndWhatItWrote(t *testing.T) {
+func TestLocalCommandErrorContainsStatusAndOutput(t *testing.T) {
 	command := newResource(t, localURN)
 	err := command.create(map[string]property.Value{"create": str("echo working; echo broken >&2; exit 3")})
 	require.ErrorContains(t, err, "exit status 3")
@@ -49,14 +49,14 @@ func TestFailedLocalCommandSaysHowAndWhatItWrote(t *testing.T) {
 	require.ErrorContains(t, err, `running "echo working; echo broken >&2; exit 3"`)
 }
 
-func TestLocalCommandInAMissingDirectoryFails(t *testing.T) {
+func TestLocalCommandFailsInMissingDirectory(t *testing.T) {
 	err := newResource(t, localURN).create(map[string]property.Value{
 		"create": str("true"), "dir": str(filepath.Join(t.TempDir(), "missing")),
 	})
 	require.ErrorContains(t, err, "no such file or directory")
 }
 
-func TestLocalCommandDoesNotRunInPreviews(t *testing.T) {
+func TestPreviewDoesNotRunLocalCommand(t *testing.T) {
 	marker := filepath.Join(t.TempDir(), "ran")
 	inputs := map[string]property.Value{"create": str("echo one; echo x >> " + marker)}
 	command := newResource(t, localURN)
@@ -81,7 +81,7 @@ func TestUnchangedLocalCommandHasNoDiff(t *testing.T) {
 	require.Equal(t, "one", command.previewUpdate(inputs).Get("stdout").AsString())
 }
 
-func TestChangedInputUpdatesWithTheUpdateCommandOrElseTheCreateCommand(t *testing.T) {
+func TestChangedInputRunsUpdateOrElseCreateCommand(t *testing.T) {
 	inputs := map[string]property.Value{
 		"create": str("echo created in $PLACE"), "environment": property.New(map[string]property.Value{"PLACE": str("A")}),
 	}
@@ -102,7 +102,7 @@ func TestChangedInputUpdatesWithTheUpdateCommandOrElseTheCreateCommand(t *testin
 	require.Equal(t, "updated in B", command.stdout())
 }
 
-func TestNewTriggersReplace(t *testing.T) {
+func TestNewTriggersReplaceResource(t *testing.T) {
 	inputs := map[string]property.Value{"create": str("true")}
 	command := newResource(t, localURN)
 	require.NoError(t, command.create(inputs))
@@ -110,7 +110,7 @@ func TestNewTriggersReplace(t *testing.T) {
 	require.Equal(t, p.AddReplace, diff.DetailedDiff["triggers"].Kind)
 }
 
-func TestUpdateAndDeleteSeeThePreviousOutput(t *testing.T) {
+func TestUpdateAndDeleteReceivePreviousOutput(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out")
 	print := `echo "$PULUMI_COMMAND_STDOUT/$PULUMI_COMMAND_STDERR"`
 	inputs := map[string]property.Value{
@@ -130,7 +130,7 @@ func TestUpdateAndDeleteSeeThePreviousOutput(t *testing.T) {
 	require.Equal(t, "/", command.stdout())
 }
 
-func TestTimeoutKillsTheInterpreterAloneAndItsChildrenAreWaitedFor(t *testing.T) {
+func TestTimeoutKillsOnlyInterpreterAndWaitsForChildren(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	command := newResource(t, localURN)
@@ -138,24 +138,24 @@ func TestTimeoutKillsTheInterpreterAloneAndItsChildrenAreWaitedFor(t *testing.T)
 	failed := command.startCreate(map[string]property.Value{
 		"dir":         str(dir),
 		"interpreter": list("bash", "-c"),
-		// The child holds the pipes until it finds the file end.
+		// The child keeps the pipes open until the file named end exists.
 		"create": str("trap '' TERM; (until test -e end; do sleep 0.02; done; echo child; touch ended) & " +
 			"echo $$ > bash; wait"),
 	})
-	requireEnded(t, filepath.Join(dir, "bash"))
+	requireExited(t, filepath.Join(dir, "bash"))
 	select {
 	case err := <-failed:
-		require.Fail(t, "the child was not waited for", err)
-	case <-time.After(shortly):
+		require.Fail(t, "the plugin did not wait for the child", err)
+	case <-time.After(quietPeriod):
 	}
-	write(t, filepath.Join(dir, "end"), "")
+	writeFile(t, filepath.Join(dir, "end"), "")
 	err := <-failed
 	require.ErrorContains(t, err, "signal: killed: running ")
 	require.ErrorContains(t, err, "child\n")
 	require.FileExists(t, filepath.Join(dir, "ended"))
 }
 
-func TestChildrenThatLetThePipesGoAreNotWaitedForAndGoOn(t *testing.T) {
+func TestChildrenWithoutPipesOutliveCanceledCommand(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	command := newResource(t, localURN)
@@ -168,14 +168,14 @@ func TestChildrenThatLetThePipesGoAreNotWaitedForAndGoOn(t *testing.T) {
 		5*time.Millisecond)
 	require.NoError(t, command.server.Cancel())
 	require.ErrorContains(t, <-failed, "signal: killed")
-	write(t, filepath.Join(dir, "end"), "")
+	writeFile(t, filepath.Join(dir, "end"), "")
 	require.Eventually(t, func() bool {
 		_, err := os.Stat(filepath.Join(dir, "ended"))
 		return err == nil
 	}, 10*time.Second, 5*time.Millisecond)
 }
 
-func TestALineOf64KiBHangsALocalCommandPastItsTimeout(t *testing.T) {
+func TestLineOf64KiBHangsLocalCommandPastTimeout(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	command := newResource(t, localURN)
@@ -185,15 +185,15 @@ func TestALineOf64KiBHangsALocalCommandPastItsTimeout(t *testing.T) {
 		"interpreter": list("bash", "-c"),
 		"create":      str("echo $$ > bash; head --bytes 1000000 /dev/zero"),
 	})
-	requireEnded(t, filepath.Join(dir, "bash"))
+	requireExited(t, filepath.Join(dir, "bash"))
 	select {
 	case err := <-ended:
 		require.Fail(t, "the command did not hang", err)
-	case <-time.After(shortly):
+	case <-time.After(quietPeriod):
 	}
 }
 
-func TestOutputThatIsNotUTF8FailsThoughTheCommandSucceeded(t *testing.T) {
+func TestNonUTF8OutputFailsSuccessfulCommand(t *testing.T) {
 	marker := filepath.Join(t.TempDir(), "ran")
 	provider, err := provider()
 	require.NoError(t, err)
@@ -213,9 +213,9 @@ func fileHasContent(path string) bool {
 	return err == nil && len(content) > 0
 }
 
-// requireEnded waits until the process whose id the file will hold is gone or a
-// zombie that only its parent can remove.
-func requireEnded(t *testing.T, pidFile string) {
+// requireExited waits until the process whose ID will be in pidFile has exited. A zombie, which only its parent can
+// reap, counts as exited.
+func requireExited(t *testing.T, pidFile string) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		content, err := os.ReadFile(pidFile)

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// shortly is how long a test watches for an event that must not happen.
-const shortly = 300 * time.Millisecond
+// quietPeriod is how long a test waits to see that an event does not happen.
+const quietPeriod = 300 * time.Millisecond
 
 func writeAll(t *testing.T, target io.Writer, chunks ...string) {
 	t.Helper()
@@ -23,8 +23,8 @@ func writeAll(t *testing.T, target io.Writer, chunks ...string) {
 	}
 }
 
-// outputs are those of a command that succeeded.
-func outputs(t *testing.T, out *output) CommandOutputs {
+// finishOutput returns the outputs of a command that succeeded.
+func finishOutput(t *testing.T, out *output) CommandOutputs {
 	t.Helper()
 	all, err := out.finish("", nil)
 	require.NoError(t, err)
@@ -35,12 +35,12 @@ func TestOutputIsShownLineByLineWithoutCarriageReturns(t *testing.T) {
 	shown := captureLog(t)
 	out := newOutput(t.Context(), nil)
 	writeAll(t, out.stdout, "one\ntw", "o\r\n", "\nlast")
-	outputs(t, out)
+	finishOutput(t, out)
 	require.Equal(t, []string{"one", "two", "", "last"}, shown())
-	require.Equal(t, "one\ntwo\r\n\nlast", outputs(t, out).Stdout)
+	require.Equal(t, "one\ntwo\r\n\nlast", finishOutput(t, out).Stdout)
 }
 
-func TestLoggingChoosesWhatIsShown(t *testing.T) {
+func TestLoggingSelectsShownOutput(t *testing.T) {
 	value := func(logging Logging) *Logging { return &logging }
 	for _, test := range []struct {
 		logging *Logging
@@ -57,36 +57,36 @@ func TestLoggingChoosesWhatIsShown(t *testing.T) {
 		out := newOutput(t.Context(), test.logging)
 		writeAll(t, out.stdout, "out\n")
 		writeAll(t, out.stderr, "err\n")
-		outputs(t, out)
+		finishOutput(t, out)
 		require.Equal(t, test.shown, shown())
 	}
 }
 
-func TestHiddenOutputIsStillReturnedAndInTheError(t *testing.T) {
+func TestHiddenOutputIsReturnedAndInError(t *testing.T) {
 	none := LogNone
 	out := newOutput(t.Context(), &none)
 	writeAll(t, out.stdout, "result\n\n")
-	outputs(t, out)
-	require.Equal(t, "result\n", outputs(t, out).Stdout)
+	finishOutput(t, out)
+	require.Equal(t, "result\n", finishOutput(t, out).Stdout)
 	_, failure := out.finish("make", errors.New("exit status 2"))
 	require.EqualError(t, failure, "exit status 2: running \"make\":\nresult\n\n")
 }
 
-func TestALineOf64KiBBlocksWhatWritesForGood(t *testing.T) {
+func TestLineOf64KiBBlocksWriterForever(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		chunk  string
 		blocks bool
 	}{
-		{"the longest line that is shown", strings.Repeat("x", 64<<10-1) + "\n", false},
-		{"a line of 64 KiB", strings.Repeat("x", 64<<10) + "\n", true},
-		{"a progress bar", strings.Repeat("100 %\r", 64<<10/6+1), true},
+		{"longest line that is shown", strings.Repeat("x", 64<<10-1) + "\n", false},
+		{"line of 64 KiB", strings.Repeat("x", 64<<10) + "\n", true},
+		{"progress bar", strings.Repeat("100 %\r", 64<<10/6+1), true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			captureLog(t)
 			ctx, cancel := context.WithCancel(t.Context())
 			out := newOutput(ctx, nil)
-			// Lets what blocks go when the test ends.
+			// Unblocks the writer when the test ends.
 			t.Cleanup(func() { _ = out.lines.CloseWithError(errors.New("test over")) })
 			written := make(chan error, 1)
 			go func() {
@@ -101,21 +101,21 @@ func TestALineOf64KiBBlocksWhatWritesForGood(t *testing.T) {
 				require.NoError(t, <-written)
 				return
 			}
-			<-out.shown
+			<-out.done
 			select {
 			case err := <-written:
-				require.Fail(t, "written", err)
-			case <-time.After(shortly):
+				require.Fail(t, "the write did not block", err)
+			case <-time.After(quietPeriod):
 			}
 		})
 	}
 }
 
-func TestAnUnshownLineOf64KiBBlocksNothing(t *testing.T) {
+func TestHiddenLineOf64KiBDoesNotBlock(t *testing.T) {
 	none := LogNone
 	out := newOutput(t.Context(), &none)
 	line := strings.Repeat("x", 64<<10)
 	writeAll(t, out.stdout, line, "\n")
-	outputs(t, out)
-	require.Equal(t, line, outputs(t, out).Stdout)
+	finishOutput(t, out)
+	require.Equal(t, line, finishOutput(t, out).Stdout)
 }

@@ -1,6 +1,6 @@
-// Package commandplugin is a resource plugin for the types of the Pulumi package command that the
-// program uses. It stands in for pulumi-resource-command where that binary is not available, and
-// behaves like version 1.2.1 of it. localcloud/README.md lists what differs.
+// Package commandplugin is a resource plugin for the types of the Pulumi package command that the program uses. It
+// stands in for pulumi-resource-command if that binary is not available, and behaves like its version 1.2.1.
+// localcloud/README.md lists the differences.
 package commandplugin
 
 import (
@@ -21,18 +21,18 @@ import (
 
 const (
 	name    = "command"
-	version = "1.2.1" // of the plugin which this one behaves like
+	version = "1.2.1" // the version of the real plugin that this one follows
 )
 
-// Serve runs the plugin until the engine ends it. It reads the engine's address from the command
-// line and prints its own port on standard output, as every Pulumi plugin does.
+// Serve runs the plugin until the engine stops it. Like every Pulumi plugin, it reads the engine's address from the
+// command line and prints its own port on standard output.
 func Serve(ctx context.Context) error {
 	provider, err := provider()
 	if err == nil {
 		err = provider.Run(ctx, name, version)
 	}
 	if err != nil {
-		return fmt.Errorf("serve the %s plugin: %w", name, err)
+		return fmt.Errorf("cannot serve the %s plugin: %w", name, err)
 	}
 	return nil
 }
@@ -43,36 +43,34 @@ func provider() (p.Provider, error) {
 		Build()
 }
 
-// CommandArgs are the inputs that local and remote commands share, named as in
-// the Go SDK pulumi-command/sdk@v1.2.1.
+// CommandArgs holds the inputs that local and remote commands share, named as in the Go SDK pulumi-command/sdk@v1.2.1.
 type CommandArgs struct {
-	// Create runs when the resource is created, and when an input changed and Update is unset.
+	// Create runs when the resource is created, and when an input changes and Update is unset.
 	Create *string `pulumi:"create,optional"`
-	// Update runs when an input other than Triggers changed.
+	// Update runs when an input other than Triggers changes.
 	Update *string `pulumi:"update,optional"`
-	// Delete runs when the resource is deleted or was replaced.
+	// Delete runs when the resource is deleted or replaced.
 	Delete *string `pulumi:"delete,optional"`
-	// Triggers are any values; a change of one replaces the resource.
+	// Triggers holds arbitrary values. A change of any of them replaces the resource.
 	Triggers *[]any `pulumi:"triggers,optional" provider:"replaceOnChanges"`
-	// Stdin is what the commands read from standard input.
+	// Stdin is the standard input of the commands.
 	Stdin *string `pulumi:"stdin,optional"`
 	// Environment is added to the environment of the commands.
 	Environment map[string]string `pulumi:"environment,optional"`
-	// AddPreviousOutputInEnv gives Update and Delete the last run's output as
-	// PULUMI_COMMAND_STDOUT and PULUMI_COMMAND_STDERR. Unset means true.
+	// AddPreviousOutputInEnv passes the output of the last run to Update and Delete as PULUMI_COMMAND_STDOUT and
+	// PULUMI_COMMAND_STDERR. Default: true.
 	AddPreviousOutputInEnv *bool `pulumi:"addPreviousOutputInEnv,optional"`
-	// Logging says which output the engine shows; both by default.
+	// Logging selects the output that the engine shows. Default: both.
 	Logging *Logging `pulumi:"logging,optional"`
 }
 
-// CommandOutputs are the outputs that local and remote commands share, without
-// one newline at their end.
+// CommandOutputs holds the outputs that local and remote commands share, each with one trailing newline removed.
 type CommandOutputs struct {
 	Stdout string `pulumi:"stdout"`
 	Stderr string `pulumi:"stderr"`
 }
 
-// previousOutput is what the environment of the next run says of the last.
+// previousOutput returns the environment variables with the output of the last run.
 func (a CommandArgs) previousOutput(last CommandOutputs) map[string]string {
 	environment := map[string]string{}
 	if a.AddPreviousOutputInEnv != nil && !*a.AddPreviousOutputInEnv {
@@ -87,15 +85,15 @@ func (a CommandArgs) previousOutput(last CommandOutputs) map[string]string {
 	return environment
 }
 
-// common are the arguments of a local or remote command, or of its state.
-func (a *CommandArgs) common() *CommandArgs { return a }
+// commandArgs returns the shared arguments of a local or remote command, or of its state.
+func (a *CommandArgs) commandArgs() *CommandArgs { return a }
 
-// lifecycle runs the commands of a resource with the inputs A and the state S. A preview runs nothing.
+// lifecycle runs the commands of a resource with the inputs A and the state S. A preview runs no command.
 type lifecycle[A, S any, P interface {
 	*S
-	// set takes over new inputs.
+	// set replaces the inputs in the state.
 	set(A)
-	common() *CommandArgs
+	commandArgs() *CommandArgs
 	run(ctx context.Context, command *string) error
 }] struct{}
 
@@ -107,16 +105,16 @@ func (lifecycle[A, S, P]) Create(ctx context.Context, req infer.CreateRequest[A]
 	}
 	id, err := newID(req.Name)
 	if err == nil {
-		err = P(&state).run(ctx, P(&state).common().Create)
+		err = P(&state).run(ctx, P(&state).commandArgs().Create)
 	}
 	return infer.CreateResponse[S]{ID: id, Output: state}, err
 }
 
-// Update runs the update command, or the create command where there is none.
+// Update runs the update command or, if that is unset, the create command.
 func (lifecycle[A, S, P]) Update(ctx context.Context, req infer.UpdateRequest[A, S]) (infer.UpdateResponse[S], error) {
 	state := P(&req.State)
 	state.set(req.Inputs)
-	command := cmp.Or(state.common().Update, state.common().Create)
+	command := cmp.Or(state.commandArgs().Update, state.commandArgs().Create)
 	if req.DryRun {
 		command = nil
 	}
@@ -126,17 +124,16 @@ func (lifecycle[A, S, P]) Update(ctx context.Context, req infer.UpdateRequest[A,
 
 func (lifecycle[A, S, P]) Delete(ctx context.Context, req infer.DeleteRequest[S]) (infer.DeleteResponse, error) {
 	state := P(&req.State)
-	return infer.DeleteResponse{}, state.run(ctx, state.common().Delete)
+	return infer.DeleteResponse{}, state.run(ctx, state.commandArgs().Delete)
 }
 
-// newID is an id that no other resource of the same name has.
+// newID returns a unique ID that begins with name.
 func newID(name string) (string, error) { return resource.NewUniqueHex(name, 8, 0) }
 
-// Logging says which output of a command the engine shows while it runs; unset means both. It does
-// not affect the outputs stdout and stderr. Any other value than these shows nothing.
+// Logging selects the output of a command that the engine shows while the command runs. Default: both. It does not
+// affect the outputs stdout and stderr. Values other than the constants below show nothing.
 type Logging string
 
-// The values of Logging.
 const (
 	LogStdout          Logging = "stdout"
 	LogStderr          Logging = "stderr"
@@ -144,34 +141,33 @@ const (
 	LogNone            Logging = "none"
 )
 
-// output collects what a command writes and shows it to the engine, line by line, as Logging asks.
+// output collects the output of a command and logs it to the engine, line by line, as Logging selects.
 //
-// As in the real plugin, a line that bufio.Scanner cannot hold (64 KiB with its
-// newline) ends the showing, and nothing reads the pipe from then on: the
-// command blocks at its next write, and the plugin waits for it without end.
+// As in the real plugin, a line that is too long for bufio.Scanner (64 KiB with its newline) stops the logging. Nothing
+// reads the pipe from then on: the command blocks at its next write, and the plugin waits for it forever.
 type output struct {
 	stdout, stderr io.Writer
-	// both is the two streams in the order of their arrival, for the error of a failed command.
-	both, stdoutContent, stderrContent bytes.Buffer
+	// combined holds both streams in the order of arrival, for the error of a failed command.
+	combined, stdoutContent, stderrContent bytes.Buffer
 
 	lines *io.PipeWriter
-	shown chan struct{} // closed when nothing is shown any more
+	done  chan struct{} // closed when logging has ended
 }
 
 func newOutput(ctx context.Context, logging *Logging) *output {
 	reader, lines := io.Pipe()
-	out := &output{lines: lines, shown: make(chan struct{})}
-	both := &run.LockedWriter{Writer: &out.both}
-	collect := func(content io.Writer, own Logging) io.Writer {
-		if logging == nil || *logging == own || *logging == LogStdoutAndStderr {
-			return io.MultiWriter(content, both, lines)
+	out := &output{lines: lines, done: make(chan struct{})}
+	combined := &run.LockedWriter{Writer: &out.combined}
+	collect := func(content io.Writer, stream Logging) io.Writer {
+		if logging == nil || *logging == stream || *logging == LogStdoutAndStderr {
+			return io.MultiWriter(content, combined, lines)
 		}
-		return io.MultiWriter(content, both)
+		return io.MultiWriter(content, combined)
 	}
 	out.stdout = collect(&out.stdoutContent, LogStdout)
 	out.stderr = collect(&out.stderrContent, LogStderr)
 	go func() {
-		defer close(out.shown)
+		defer close(out.done)
 		for scanner := bufio.NewScanner(reader); scanner.Scan(); {
 			p.GetLogger(ctx).InfoStatus(scanner.Text())
 		}
@@ -179,13 +175,13 @@ func newOutput(ctx context.Context, logging *Logging) *output {
 	return out
 }
 
-// finish waits until all is shown of a command that ended with err. It returns the outputs, or an
-// error in the real plugin's words.
+// finish waits until the output of a command that ended with err is logged. It returns the outputs, or an error in the
+// real plugin's wording.
 func (o *output) finish(command string, err error) (CommandOutputs, error) {
 	_ = o.lines.Close() // never fails
-	<-o.shown
+	<-o.done
 	if err != nil {
-		return CommandOutputs{}, fmt.Errorf("%w: running %q:\n%s", err, command, o.both.String())
+		return CommandOutputs{}, fmt.Errorf("%w: running %q:\n%s", err, command, o.combined.String())
 	}
 	return CommandOutputs{
 		Stdout: strings.TrimSuffix(o.stdoutContent.String(), "\n"),

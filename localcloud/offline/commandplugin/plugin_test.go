@@ -22,12 +22,12 @@ const (
 	copyURN   = resource.URN("urn:pulumi:local::site::command:remote:CopyToRemote::bundle")
 )
 
-// testResource is one resource, taken through the calls that the engine makes.
+// testResource makes the engine's calls for one resource and holds the resource's state between them.
 type testResource struct {
 	t       *testing.T
 	server  integration.Server
 	urn     resource.URN
-	timeout float64 // seconds, of create, update and delete; 0 is none
+	timeout float64 // for create, update and delete, in seconds; 0 means no timeout
 	id      string
 	inputs  property.Map
 	state   property.Map
@@ -62,7 +62,7 @@ func (r *testResource) create(inputs map[string]property.Value) error {
 	return <-r.startCreate(inputs)
 }
 
-// startCreate returns where create's error, nil for none, will arrive.
+// startCreate calls create in the background. The channel receives its error, or nil.
 func (r *testResource) startCreate(inputs map[string]property.Value) <-chan error {
 	r.t.Helper()
 	checked := r.check(inputs)
@@ -146,13 +146,13 @@ func with(inputs map[string]property.Value, key string, value property.Value) ma
 	return changed
 }
 
-func TestTypesThatThePluginDoesNotHaveAreRefused(t *testing.T) {
+func TestUnknownResourceTypeIsRejected(t *testing.T) {
 	resource := newResource(t, "urn:pulumi:local::site::command:remote:CopyFile::old")
 	_, err := resource.server.Check(p.CheckRequest{Urn: resource.urn, Inputs: property.Map{}})
 	require.ErrorContains(t, err, "CopyFile")
 }
 
-func TestMisspeltInputsAreRefused(t *testing.T) {
+func TestMisspelledInputIsRejected(t *testing.T) {
 	for _, urn := range []resource.URN{localURN, remoteURN, copyURN} {
 		var named []string
 		for _, failure := range newResource(t, urn).failures(map[string]property.Value{"creat": str("true")}) {
@@ -162,7 +162,7 @@ func TestMisspeltInputsAreRefused(t *testing.T) {
 	}
 }
 
-func TestUnknownLoggingIsAcceptedAndShowsNothing(t *testing.T) {
+func TestUnknownLoggingValueIsAcceptedAndShowsNothing(t *testing.T) {
 	shown := captureLog(t)
 	command := newResource(t, localURN)
 	require.NoError(t, command.create(map[string]property.Value{"create": str("echo x"), "logging": str("all")}))
@@ -170,8 +170,8 @@ func TestUnknownLoggingIsAcceptedAndShowsNothing(t *testing.T) {
 	require.Empty(t, shown())
 }
 
-// captureLog returns what reports all that was shown since, the plugin's own
-// lines and those of commands.
+// captureLog captures the log until the test ends. The returned function returns the messages so far: the plugin's own
+// and the output of commands.
 func captureLog(t *testing.T) func() []string {
 	t.Helper()
 	before := slog.Default()

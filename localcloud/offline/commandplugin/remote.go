@@ -14,8 +14,8 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// RemoteCommand is command:remote:Command: commands that run on a host, over
-// SSH, when the resource is created, updated and deleted.
+// RemoteCommand is command:remote:Command, which runs commands on a host over SSH when the resource is created, updated
+// and deleted.
 type RemoteCommand struct {
 	lifecycle[RemoteCommandArgs, RemoteCommandState, *RemoteCommandState]
 }
@@ -34,10 +34,10 @@ func (c *RemoteCommand) Annotate(a infer.Annotator) { a.SetToken("remote", "Comm
 
 func (s *RemoteCommandState) set(args RemoteCommandArgs) { s.RemoteCommandArgs = args }
 
-// run runs command, nil for none, on the host, and sets the outputs.
+// run runs command on the host, unless it is nil, and sets the outputs.
 //
-// As in the real plugin, a command that has begun is waited for until its end,
-// whatever becomes of ctx, and the connection stays open until the plugin ends.
+// As in the real plugin, run waits for a command that has begun even if ctx is canceled, and the connection stays open
+// until the plugin exits.
 func (s *RemoteCommandState) run(ctx context.Context, command *string) error {
 	if command == nil {
 		return nil
@@ -48,20 +48,20 @@ func (s *RemoteCommandState) run(ctx context.Context, command *string) error {
 	}
 	session, err := client.NewSession()
 	if err != nil {
-		return fmt.Errorf("open an SSH session: %w", err)
+		return fmt.Errorf("cannot open an SSH session: %w", err)
 	}
-	defer func() { _ = session.Close() }() // that of a command that has ended is closed already: io.EOF
-	const advice = "Unable to set '%s': the server's sshd must list it in AcceptEnv; " +
+	defer func() { _ = session.Close() }() // returns io.EOF after the command has ended
+	const hint = "Unable to set '%s': the server's sshd must list it in AcceptEnv; " +
 		"or write it before the command, as in VAR=value command"
 	for key, value := range s.Environment {
 		if err := session.Setenv(key, value); err != nil {
-			p.GetLogger(ctx).Errorf(advice, key)
+			p.GetLogger(ctx).Errorf(hint, key)
 			return fmt.Errorf("could not set environment variable %q: %w", key, err)
 		}
 	}
 	for key, value := range s.previousOutput(s.CommandOutputs) {
 		if err := session.Setenv(key, value); err != nil {
-			p.GetLogger(ctx).Warningf(advice, key)
+			p.GetLogger(ctx).Warningf(hint, key)
 		}
 	}
 	if s.Stdin != nil && *s.Stdin != "" {
@@ -76,18 +76,17 @@ func (s *RemoteCommandState) run(ctx context.Context, command *string) error {
 	return err
 }
 
-// Connection says how to reach a host over SSH and how to log in there: by a key in the inputs.
+// Connection describes how to reach a host over SSH and how to log in, with a private key from the inputs.
 type Connection struct {
 	Host       string   `pulumi:"host"`
-	Port       *float64 `pulumi:"port,optional"` // a number without fraction
+	Port       *float64 `pulumi:"port,optional"` // an integer
 	User       *string  `pulumi:"user,optional"`
 	PrivateKey *string  `pulumi:"privateKey,optional" provider:"secret"`
-	// HostKey is a line of authorized_keys format: the only key that is
-	// accepted of the host. Where it is unset, any key is.
+	// HostKey is the only accepted host key, as a line in the format of authorized_keys. Default: any key.
 	HostKey *string `pulumi:"hostKey,optional"`
-	// DialErrorLimit is how many attempts may fail and be repeated; -1 is any number.
+	// DialErrorLimit is the number of failed attempts that are retried; -1 means no limit.
 	DialErrorLimit *int `pulumi:"dialErrorLimit,optional"`
-	// PerDialTimeout bounds the TCP connect of one attempt, in seconds; 0 does not bound it.
+	// PerDialTimeout limits the TCP connect of one attempt, in seconds; 0 means no limit.
 	PerDialTimeout *int `pulumi:"perDialTimeout,optional"`
 }
 
@@ -98,10 +97,10 @@ func (c *Connection) Annotate(a infer.Annotator) {
 	a.SetDefault(&c.PerDialTimeout, 15)
 }
 
-// clientConfig is the SSH client's side of one attempt.
+// clientConfig returns the SSH client configuration for one attempt.
 //
-// A pinned host key is also the only one that the server is asked for. For an RSA key that
-// algorithm is ssh-rsa, with SHA-1, as in the real plugin: servers of today refuse it.
+// With a pinned host key, the client offers only the algorithm of that key. As in the real plugin, the algorithm for an
+// RSA key is ssh-rsa with SHA-1, which current servers reject.
 func (c Connection) clientConfig() (*ssh.ClientConfig, error) {
 	config := &ssh.ClientConfig{
 		User: *c.User, Timeout: time.Duration(*c.PerDialTimeout) * time.Second, HostKeyCallback: ssh.InsecureIgnoreHostKey(),
@@ -125,26 +124,25 @@ func (c Connection) clientConfig() (*ssh.ClientConfig, error) {
 
 // dial logs in to the host.
 //
-// As in the real plugin, the end of ctx is seen between two attempts only, and
-// PerDialTimeout bounds the TCP connect only: a host that accepts a connection
-// and says nothing is waited for without end.
+// As in the real plugin, ctx is checked only between two attempts, and PerDialTimeout limits only the TCP connect: dial
+// waits forever for a host that accepts the connection and sends nothing.
 func (c Connection) dial(ctx context.Context) (*ssh.Client, error) {
 	config, err := c.clientConfig()
 	if err != nil {
 		return nil, err
 	}
 	address := net.JoinHostPort(c.Host, strconv.Itoa(int(*c.Port)))
-	return repeat(ctx, *c.DialErrorLimit, func() (*ssh.Client, error) { return ssh.Dial("tcp", address, config) })
+	return retryDial(ctx, *c.DialErrorLimit, func() (*ssh.Client, error) { return ssh.Dial("tcp", address, config) })
 }
 
-// repeat makes attempts, with the back-off of the real plugin, until one succeeds, more than limit
-// have failed or ctx ends. The engine shows each failed one without its reason; the reason of the
-// last is in the error of a reached limit and nowhere else.
-func repeat(ctx context.Context, limit int, attempt func() (*ssh.Client, error)) (*ssh.Client, error) {
+// retryDial calls attempt with the backoff of the real plugin until it succeeds, more than limit attempts have failed,
+// or ctx is done. The engine shows each failed attempt without the reason. Only the error for an exceeded limit
+// contains a reason: that of the last attempt.
+func retryDial(ctx context.Context, limit int, attempt func() (*ssh.Client, error)) (*ssh.Client, error) {
 	var client *ssh.Client
-	shownLimit := strconv.Itoa(limit)
+	limitText := strconv.Itoa(limit)
 	if limit == -1 {
-		shownLimit = "inf"
+		limitText = "inf"
 	}
 	connected, _, err := retry.Until(ctx, retry.Acceptor{Accept: func(before int, _ time.Duration) (bool, any, error) {
 		var err error
@@ -155,7 +153,7 @@ func repeat(ctx context.Context, limit int, attempt func() (*ssh.Client, error))
 		if limit > -1 && failed > limit {
 			return true, nil, fmt.Errorf("after %d failed attempts: %w", before, err)
 		}
-		p.GetLogger(ctx).InfoStatusf("Dial %d/%s failed: retrying", failed, shownLimit)
+		p.GetLogger(ctx).InfoStatusf("Dial %d/%s failed: retrying", failed, limitText)
 		return false, nil, nil
 	}})
 	if err == nil && !connected {

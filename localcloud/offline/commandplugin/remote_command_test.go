@@ -12,9 +12,8 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// commandOn are the inputs of a remote command; settings override the
-// server's connection.
-func commandOn(server *sshServer, create string, settings map[string]property.Value) map[string]property.Value {
+// remoteInputs returns the inputs of a remote command. settings override fields of the server's connection.
+func remoteInputs(server *sshServer, create string, settings map[string]property.Value) map[string]property.Value {
 	connection := server.connection()
 	for key, value := range settings {
 		connection[key] = value
@@ -23,7 +22,7 @@ func commandOn(server *sshServer, create string, settings map[string]property.Va
 }
 
 func TestRemoteCommandRunsWithItsInputs(t *testing.T) {
-	inputs := commandOn(startSSHServer(t), `cat; echo; echo "$ALLOWED_NAME"; echo oops >&2`, nil)
+	inputs := remoteInputs(startSSHServer(t), `cat; echo; echo "$ALLOWED_NAME"; echo oops >&2`, nil)
 	inputs["stdin"] = str("from stdin")
 	inputs["environment"] = property.New(map[string]property.Value{"ALLOWED_NAME": str("from environment")})
 	command := newResource(t, remoteURN)
@@ -32,16 +31,16 @@ func TestRemoteCommandRunsWithItsInputs(t *testing.T) {
 	require.Equal(t, "oops", command.stderr())
 }
 
-func TestFailedRemoteCommandSaysHowAndWhatItWrote(t *testing.T) {
-	err := newResource(t, remoteURN).create(commandOn(startSSHServer(t), "echo broken >&2; exit 3", nil))
+func TestRemoteCommandErrorContainsStatusAndOutput(t *testing.T) {
+	err := newResource(t, remoteURN).create(remoteInputs(startSSHServer(t), "echo broken >&2; exit 3", nil))
 	require.ErrorContains(t, err, "Process exited with status 3")
 	require.ErrorContains(t, err, "broken\n")
 	require.ErrorContains(t, err, `running "echo broken >&2; exit 3"`)
 }
 
-func TestEnvironmentThatTheServerRefusesFailsWithAdvice(t *testing.T) {
+func TestRejectedEnvironmentFailsWithHint(t *testing.T) {
 	shown := captureLog(t)
-	inputs := commandOn(startSSHServer(t), "true", nil)
+	inputs := remoteInputs(startSSHServer(t), "true", nil)
 	inputs["environment"] = property.New(map[string]property.Value{"TOKEN": str("x")})
 	err := newResource(t, remoteURN).create(inputs)
 	require.ErrorContains(t, err, `could not set environment variable "TOKEN"`)
@@ -50,8 +49,8 @@ func TestEnvironmentThatTheServerRefusesFailsWithAdvice(t *testing.T) {
 	require.Contains(t, shown()[0], "AcceptEnv")
 }
 
-func TestPreviousOutputThatTheServerRefusesDoesNotFail(t *testing.T) {
-	inputs := commandOn(startSSHServer(t), "echo made", nil)
+func TestRejectedPreviousOutputOnlyWarns(t *testing.T) {
+	inputs := remoteInputs(startSSHServer(t), "echo made", nil)
 	command := newResource(t, remoteURN)
 	require.NoError(t, command.create(inputs))
 	shown := captureLog(t)
@@ -60,11 +59,11 @@ func TestPreviousOutputThatTheServerRefusesDoesNotFail(t *testing.T) {
 	require.Contains(t, shown()[0], "Unable to set 'PULUMI_COMMAND_STDOUT'")
 }
 
-func TestRemoteCommandRunsAgainWhereTheConnectionMoved(t *testing.T) {
+func TestChangedConnectionRerunsRemoteCommand(t *testing.T) {
 	before, after := startSSHServer(t), startSSHServer(t)
 	command := newResource(t, remoteURN)
-	require.NoError(t, command.create(commandOn(before, "echo run", nil)))
-	inputs := commandOn(after, "echo run", nil)
+	require.NoError(t, command.create(remoteInputs(before, "echo run", nil)))
+	inputs := remoteInputs(after, "echo run", nil)
 	require.True(t, command.diff(inputs).HasChanges)
 	require.NoError(t, command.update(inputs))
 	require.EqualValues(t, 1, after.logins.Load())
@@ -72,7 +71,7 @@ func TestRemoteCommandRunsAgainWhereTheConnectionMoved(t *testing.T) {
 
 func TestRemoteDeleteCommandRuns(t *testing.T) {
 	marker := filepath.Join(t.TempDir(), "deleted")
-	inputs := commandOn(startSSHServer(t), "true", nil)
+	inputs := remoteInputs(startSSHServer(t), "true", nil)
 	inputs["delete"] = str("touch " + marker)
 	command := newResource(t, remoteURN)
 	require.NoError(t, command.create(inputs))
@@ -83,12 +82,12 @@ func TestRemoteDeleteCommandRuns(t *testing.T) {
 
 func TestPreviewDoesNotConnect(t *testing.T) {
 	server := startSSHServer(t)
-	preview := newResource(t, remoteURN).previewCreate(commandOn(server, "echo", nil))
+	preview := newResource(t, remoteURN).previewCreate(remoteInputs(server, "echo", nil))
 	require.True(t, preview.Get("stdout").HasComputed())
 	require.Zero(t, server.logins.Load())
 }
 
-func TestPreviewAcceptsAConnectionThatIsNotKnownYet(t *testing.T) {
+func TestPreviewAcceptsUnknownConnection(t *testing.T) {
 	connection := startSSHServer(t).connection()
 	connection["host"] = property.New(property.Computed)
 	for _, unknown := range []property.Value{property.New(connection), property.New(property.Computed)} {
@@ -97,20 +96,20 @@ func TestPreviewAcceptsAConnectionThatIsNotKnownYet(t *testing.T) {
 		require.True(t, preview.Get("stdout").HasComputed())
 
 		command := newResource(t, remoteURN)
-		require.NoError(t, command.create(commandOn(startSSHServer(t), "echo", nil)))
+		require.NoError(t, command.create(remoteInputs(startSSHServer(t), "echo", nil)))
 		require.True(t, command.diff(inputs).HasChanges)
 		require.True(t, command.previewUpdate(inputs).Get("stdout").HasComputed())
 	}
 }
 
-func TestTheWholeConnectionIsSecret(t *testing.T) {
+func TestWholeConnectionIsSecret(t *testing.T) {
 	command := newResource(t, remoteURN)
-	require.NoError(t, command.create(commandOn(startSSHServer(t), "echo", nil)))
+	require.NoError(t, command.create(remoteInputs(startSSHServer(t), "echo", nil)))
 	require.True(t, command.inputs.Get("connection").Secret())
 	require.True(t, command.state.Get("connection").Secret())
 }
 
-func TestConnectionDefaultsAreThoseOfTheRealPlugin(t *testing.T) {
+func TestConnectionDefaultsMatchRealPlugin(t *testing.T) {
 	checked := newResource(t, remoteURN).check(map[string]property.Value{
 		"connection": property.New(map[string]property.Value{"host": str("192.0.2.1")}),
 	})
@@ -121,10 +120,10 @@ func TestConnectionDefaultsAreThoseOfTheRealPlugin(t *testing.T) {
 	require.InDelta(t, 15, connection.Get("perDialTimeout").AsNumber(), 0)
 }
 
-func TestAnotherHostKeyThanThePinnedOneIsRefused(t *testing.T) {
+func TestHostKeyMismatchIsRejected(t *testing.T) {
 	server := startSSHServer(t)
 	other, _ := newKey(t)
-	inputs := commandOn(server, "echo", map[string]property.Value{
+	inputs := remoteInputs(server, "echo", map[string]property.Value{
 		"hostKey":        str(string(ssh.MarshalAuthorizedKey(other.PublicKey()))),
 		"dialErrorLimit": property.New(0.0),
 	})
@@ -133,32 +132,32 @@ func TestAnotherHostKeyThanThePinnedOneIsRefused(t *testing.T) {
 	require.Zero(t, server.logins.Load())
 }
 
-func TestAnUnpinnedHostKeyIsNotChecked(t *testing.T) {
-	inputs := commandOn(startSSHServer(t), "echo in", map[string]property.Value{"hostKey": property.New(property.Null)})
+func TestUnpinnedHostKeyIsNotChecked(t *testing.T) {
+	inputs := remoteInputs(startSSHServer(t), "echo in", map[string]property.Value{"hostKey": property.New(property.Null)})
 	command := newResource(t, remoteURN)
 	require.NoError(t, command.create(inputs))
 	require.Equal(t, "in", command.stdout())
 }
 
-func TestMalformedKeysFailWithoutAnAttempt(t *testing.T) {
+func TestMalformedKeysFailBeforeFirstAttempt(t *testing.T) {
 	for key, message := range map[string]string{
 		"hostKey": "failed to parse host key: ", "privateKey": "ssh: no key found",
 	} {
 		shown := captureLog(t)
 		server := startSSHServer(t)
-		err := newResource(t, remoteURN).create(commandOn(server, "echo", map[string]property.Value{key: str("garbage")}))
+		err := newResource(t, remoteURN).create(remoteInputs(server, "echo", map[string]property.Value{key: str("garbage")}))
 		require.ErrorContains(t, err, message)
 		require.Empty(t, shown())
 	}
 }
 
-func TestAServerThatIsNotReadyYetIsWaitedForWithoutSayingWhy(t *testing.T) {
+func TestDialRetriesUntilServerIsReadyWithoutShowingReason(t *testing.T) {
 	shown := captureLog(t)
 	server := startSSHServer(t)
 	server.hangUps.Store(2)
 	server.refusals.Store(1)
 	command := newResource(t, remoteURN)
-	require.NoError(t, command.create(commandOn(server, "echo in", map[string]property.Value{
+	require.NoError(t, command.create(remoteInputs(server, "echo in", map[string]property.Value{
 		"dialErrorLimit": property.New(-1.0),
 	})))
 	require.Equal(t, "in", command.stdout())
@@ -167,9 +166,9 @@ func TestAServerThatIsNotReadyYetIsWaitedForWithoutSayingWhy(t *testing.T) {
 	}, shown())
 }
 
-func TestAttemptsEndAtDialErrorLimit(t *testing.T) {
+func TestDialStopsAtErrorLimit(t *testing.T) {
 	shown := captureLog(t)
-	err := newResource(t, remoteURN).create(commandOn(startSSHServer(t), "echo", map[string]property.Value{
+	err := newResource(t, remoteURN).create(remoteInputs(startSSHServer(t), "echo", map[string]property.Value{
 		"port": closedPort(t), "dialErrorLimit": property.New(2.0),
 	}))
 	require.ErrorContains(t, err, "after 2 failed attempts: dial tcp ")
@@ -177,21 +176,21 @@ func TestAttemptsEndAtDialErrorLimit(t *testing.T) {
 	require.Equal(t, []string{"Dial 1/2 failed: retrying", "Dial 2/2 failed: retrying"}, shown())
 }
 
-func TestTimeoutEndsRefusedLoginsWithoutAReason(t *testing.T) {
+func TestTimeoutDuringRefusedLoginsHidesReason(t *testing.T) {
 	t.Parallel()
 	server := startSSHServer(t)
 	server.refusals.Store(1 << 30)
 	command := newResource(t, remoteURN)
 	command.timeout = 1
-	err := command.create(commandOn(server, "echo", map[string]property.Value{"dialErrorLimit": property.New(-1.0)}))
+	err := command.create(remoteInputs(server, "echo", map[string]property.Value{"dialErrorLimit": property.New(-1.0)}))
 	require.EqualError(t, err, "context deadline exceeded")
 }
 
-func TestCancelEndsAttemptsWithoutAReason(t *testing.T) {
+func TestCancelDuringDialHidesReason(t *testing.T) {
 	server := startSSHServer(t)
 	server.hangUps.Store(1 << 30)
 	command := newResource(t, remoteURN)
-	failed := command.startCreate(commandOn(server, "echo", map[string]property.Value{
+	failed := command.startCreate(remoteInputs(server, "echo", map[string]property.Value{
 		"dialErrorLimit": property.New(-1.0),
 	}))
 	require.Eventually(t, func() bool { return server.hangUps.Load() < 1<<30 }, 5*time.Second, time.Millisecond)
@@ -199,7 +198,7 @@ func TestCancelEndsAttemptsWithoutAReason(t *testing.T) {
 	require.EqualError(t, <-failed, "context canceled")
 }
 
-func TestAServerThatAcceptsAndSaysNothingIsWaitedForPastAllTimeouts(t *testing.T) {
+func TestSilentServerHangsDialPastAllTimeouts(t *testing.T) {
 	t.Parallel()
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -212,7 +211,7 @@ func TestAServerThatAcceptsAndSaysNothingIsWaitedForPastAllTimeouts(t *testing.T
 	}()
 	command := newResource(t, remoteURN)
 	command.timeout = 1
-	failed := command.startCreate(commandOn(startSSHServer(t), "echo", map[string]property.Value{
+	failed := command.startCreate(remoteInputs(startSSHServer(t), "echo", map[string]property.Value{
 		"port":           property.New(float64(silent.Addr().(*net.TCPAddr).Port)),
 		"perDialTimeout": property.New(1.0), "dialErrorLimit": property.New(-1.0),
 	}))
@@ -220,57 +219,57 @@ func TestAServerThatAcceptsAndSaysNothingIsWaitedForPastAllTimeouts(t *testing.T
 	require.NoError(t, command.server.Cancel())
 	select {
 	case err := <-failed:
-		require.Fail(t, "the attempt ended", err)
-	case <-time.After(time.Second + shortly):
+		require.Fail(t, "the dial attempt did not hang", err)
+	case <-time.After(time.Second + quietPeriod):
 	}
 	require.NoError(t, conn.Close())
 	require.EqualError(t, <-failed, "context canceled")
 }
 
-func TestNeitherTimeoutNorCancelEndsARemoteCommand(t *testing.T) {
+func TestNeitherTimeoutNorCancelStopsRemoteCommand(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	begun, end := filepath.Join(dir, "begun"), filepath.Join(dir, "end")
+	started, end := filepath.Join(dir, "begun"), filepath.Join(dir, "end")
 	command := newResource(t, remoteURN)
 	command.timeout = 1
-	ended := command.startCreate(commandOn(startSSHServer(t),
-		"touch "+begun+"; until test -e "+end+"; do sleep 0.02; done; echo done", nil))
+	ended := command.startCreate(remoteInputs(startSSHServer(t),
+		"touch "+started+"; until test -e "+end+"; do sleep 0.02; done; echo done", nil))
 	require.Eventually(t, func() bool {
-		_, err := os.Stat(begun)
+		_, err := os.Stat(started)
 		return err == nil
 	}, 10*time.Second, 5*time.Millisecond)
 	require.NoError(t, command.server.Cancel())
 	select {
 	case err := <-ended:
-		require.Fail(t, "the command was not waited for", err)
-	case <-time.After(time.Second + shortly):
+		require.Fail(t, "the plugin did not wait for the command", err)
+	case <-time.After(time.Second + quietPeriod):
 	}
-	write(t, end, "")
+	writeFile(t, end, "")
 	require.NoError(t, <-ended)
 	require.Equal(t, "done", command.stdout())
 }
 
-func TestALineOf64KiBHangsARemoteCommandThatHasEnded(t *testing.T) {
+func TestLineOf64KiBHangsFinishedRemoteCommand(t *testing.T) {
 	t.Parallel()
 	command := newResource(t, remoteURN)
 	command.timeout = 1
 	server := startSSHServer(t)
-	ended := command.startCreate(commandOn(server, "head --bytes 70000 /dev/zero", nil))
+	ended := command.startCreate(remoteInputs(server, "head --bytes 70000 /dev/zero", nil))
 	require.Eventually(t, func() bool { return server.commandsEnded.Load() == 1 }, 10*time.Second, 5*time.Millisecond)
 	select {
 	case err := <-ended:
-		require.Fail(t, "the update did not hang", err)
-	case <-time.After(time.Second + shortly):
+		require.Fail(t, "the command did not hang", err)
+	case <-time.After(time.Second + quietPeriod):
 	}
 }
 
-func TestTheConnectionOfACommandStaysOpen(t *testing.T) {
+func TestConnectionStaysOpenAfterCommand(t *testing.T) {
 	server := startSSHServer(t)
-	require.NoError(t, newResource(t, remoteURN).create(commandOn(server, "true", nil)))
-	require.Never(t, func() bool { return server.open.Load() == 0 }, shortly, 10*time.Millisecond)
+	require.NoError(t, newResource(t, remoteURN).create(remoteInputs(server, "true", nil)))
+	require.Never(t, func() bool { return server.open.Load() == 0 }, quietPeriod, 10*time.Millisecond)
 }
 
-// closedPort is a port on which nothing listens.
+// closedPort returns a port on which nothing listens.
 func closedPort(t *testing.T) property.Value {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -20,20 +20,19 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// sshServer is an SSH server on the loopback that runs commands with /bin/sh,
-// serves SFTP, and accepts the environment variables that begin with ALLOWED.
+// sshServer is an SSH server on the loopback interface that runs commands with /bin/sh, serves SFTP, and accepts
+// environment variables whose names begin with ALLOWED.
 type sshServer struct {
 	t        *testing.T
 	listener net.Listener
 	config   *ssh.ServerConfig
 	hostKey  ssh.Signer
-	// clientKey is the private key, PEM, that may log in as "admin".
+	// clientKey is the PEM private key that can log in as "admin".
 	clientKey string
-	// hangUps and refusals are how many more connections are closed at once,
-	// and how many more logins are refused.
+	// hangUps is how many more connections the server closes immediately, and refusals how many more logins it refuses.
 	hangUps, refusals atomic.Int32
-	// logins is how many logins succeeded, open how many of their connections
-	// are open, and commandsEnded how many commands have ended.
+	// logins counts successful logins, open those whose connection is still open, and commandsEnded the commands that
+	// have ended.
 	logins, open, commandsEnded atomic.Int32
 }
 
@@ -72,7 +71,7 @@ func startSSHServer(t *testing.T) *sshServer {
 	return server
 }
 
-// connection is the resource's input that logs in to the server.
+// connection returns the connection input that logs in to the server.
 func (s *sshServer) connection() map[string]property.Value {
 	return map[string]property.Value{
 		"host":       str("127.0.0.1"),
@@ -149,7 +148,7 @@ func (s *sshServer) serveSession(ctx context.Context, channel ssh.Channel, reque
 	}
 }
 
-// runForClient runs line until it ends or the connection does.
+// runForClient runs a command line, and kills it if the connection ends.
 func (s *sshServer) runForClient(ctx context.Context, channel ssh.Channel, line string, environment []string) {
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", line)
 	cmd.Env = environment

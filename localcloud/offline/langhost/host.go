@@ -1,6 +1,5 @@
-// Package langhost is the plugin that runs Pulumi programs written in Go. It
-// stands in for pulumi-language-go where that binary is not available, and does
-// what deploying needs of it: it generates no code and installs no packages.
+// Package langhost is the plugin that runs Pulumi programs written in Go. It stands in for pulumi-language-go if that
+// binary is not available, and implements only what a deployment needs: it generates no code and installs no packages.
 package langhost
 
 import (
@@ -33,21 +32,21 @@ import (
 )
 
 const (
-	version     = "3.250.0"   // of the Pulumi release whose language host this one follows
-	engineProbe = time.Minute // how often the host checks that its engine is there
+	version        = "3.250.0"   // the Pulumi release whose language host this one follows
+	healthInterval = time.Minute // between two health checks of the engine
 )
 
-// Serve runs the language host until ctx ends, the engine interrupts it, or the engine is gone.
-// args are the command line without the program's name: the engine's address, after flags that only
-// old engines set. The port is printed on standard output.
+// Serve runs the language host until ctx is done, the engine interrupts it, or the engine is gone. args is the
+// command line without the program's name: the engine's address, after flags that only old engines set. Serve prints
+// its port on standard output.
 func Serve(ctx context.Context, args []string) error {
-	if err := serve(ctx, args, engineProbe); err != nil {
-		return fmt.Errorf("serve the language host: %w", err)
+	if err := serve(ctx, args, healthInterval); err != nil {
+		return fmt.Errorf("cannot serve the language host: %w", err)
 	}
 	return nil
 }
 
-func serve(ctx context.Context, args []string, probe time.Duration) error {
+func serve(ctx context.Context, args []string, interval time.Duration) error {
 	engineAddress, err := parseArgs(args)
 	if err != nil {
 		return err
@@ -55,8 +54,8 @@ func serve(ctx context.Context, args []string, probe time.Duration) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
 	defer stop()
 	if engineAddress != "" {
-		// A killed engine says no goodbye.
-		if err := rpcutil.Healthcheck(ctx, engineAddress, probe, stop); err != nil {
+		// A killed engine cannot interrupt the host.
+		if err := rpcutil.Healthcheck(ctx, engineAddress, interval, stop); err != nil {
 			return err
 		}
 	}
@@ -77,26 +76,26 @@ func serve(ctx context.Context, args []string, probe time.Duration) error {
 	return <-handle.Done
 }
 
-// parseArgs returns the engine's address, empty where a handshake brings it.
+// parseArgs returns the engine's address, or "" if a handshake will provide it.
 func parseArgs(args []string) (string, error) {
 	flags := flag.NewFlagSet("pulumi-language-go", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	for _, ignored := range []string{"tracing", "binary", "buildTarget", "root"} {
-		flags.String(ignored, "", "accepted from old engines, and ignored")
+		flags.String(ignored, "", "accepted from old engines and ignored")
 	}
 	err := flags.Parse(args)
 	return flags.Arg(0), err
 }
 
-// host is the LanguageRuntime service. Methods that it lacks, such as those that generate code, answer
-// Unimplemented. The engine takes that of GetRequiredPackages for none: it learns of each plugin when
+// host implements the LanguageRuntime service. Methods that it lacks, such as those for code generation, return
+// Unimplemented. The engine treats Unimplemented from GetRequiredPackages as an empty list: it loads each plugin when
 // the program registers the first resource of its package.
 type host struct {
 	pulumirpc.UnimplementedLanguageRuntimeServer
 
-	// stdout and stderr are the program's; the engine shows them.
+	// stdout and stderr receive the program's output, which the engine shows.
 	stdout, stderr io.Writer
-	cancelled      context.Context // ends when the engine cancels what is under way
+	canceled       context.Context // done when the engine cancels the operation
 	cancel         context.CancelFunc
 
 	engineAddress atomic.Pointer[string]
@@ -105,16 +104,16 @@ type host struct {
 func newHost(engineAddress string, stdout, stderr io.Writer) *host {
 	h := &host{stdout: stdout, stderr: stderr}
 	h.engineAddress.Store(&engineAddress)
-	h.cancelled, h.cancel = context.WithCancel(context.Background())
+	h.canceled, h.cancel = context.WithCancel(context.Background())
 	return h
 }
 
-// Handshake takes the engine's address where the command line had none.
+// Handshake sets the engine's address.
 func (h *host) Handshake(
 	_ context.Context, req *pulumirpc.LanguageHandshakeRequest,
 ) (*pulumirpc.LanguageHandshakeResponse, error) {
 	if req.GetEngineAddress() == "" {
-		return nil, errors.New("the handshake lacks the engine's address")
+		return nil, errors.New("the engine's address is missing from the handshake")
 	}
 	h.engineAddress.Store(&req.EngineAddress)
 	return &pulumirpc.LanguageHandshakeResponse{}, nil
@@ -124,50 +123,49 @@ func (h *host) GetPluginInfo(context.Context, *emptypb.Empty) (*pulumirpc.Plugin
 	return &pulumirpc.PluginInfo{Version: version}, nil
 }
 
-// InstallDependencies does nothing: go build fetches what the program imports. Without an answer
-// `pulumi install` crashes.
+// InstallDependencies does nothing, because go build downloads the program's modules. If the method were
+// unimplemented, `pulumi install` would crash.
 func (h *host) InstallDependencies(
 	*pulumirpc.InstallDependenciesRequest, pulumirpc.LanguageRuntime_InstallDependenciesServer,
 ) error {
 	return nil
 }
 
-// About says which Go builds the program.
+// About returns the version of Go that builds the program.
 func (h *host) About(ctx context.Context, _ *pulumirpc.AboutRequest) (*pulumirpc.AboutResponse, error) {
 	goVersion, err := exec.CommandContext(ctx, "go", "version").Output()
 	if err != nil {
-		return nil, fmt.Errorf("find the Go compiler: %w", err)
+		return nil, fmt.Errorf("cannot find the Go compiler: %w", err)
 	}
 	return &pulumirpc.AboutResponse{Executable: "go", Version: strings.TrimSpace(string(goVersion))}, nil
 }
 
-// Cancel ends the build or the program that runs.
+// Cancel kills the running build or program.
 func (h *host) Cancel(context.Context, *emptypb.Empty) (*emptypb.Empty, error) {
 	h.cancel()
 	return &emptypb.Empty{}, nil
 }
 
-// lockInterval is how often the host asks whether another build of the same program has ended.
+// lockInterval is how often the host retries to lock an executable while another build of the same program runs.
 const lockInterval = 50 * time.Millisecond
 
-// Run builds the program and runs it. The response's error is what the user
-// reads: the compiler's output, or the program's exit status. It bails where
-// the program has told the engine its error itself.
+// Run builds the program and runs it. The response's error, which the user sees, is the compiler's output or the
+// program's exit status. Bail means that the program itself has reported its error to the engine.
 func (h *host) Run(ctx context.Context, req *pulumirpc.RunRequest) (*pulumirpc.RunResponse, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(h.cancelled, cancel)()
+	defer context.AfterFunc(h.canceled, cancel)()
 	engineAddress := *h.engineAddress.Load()
 	if engineAddress == "" {
-		return nil, errors.New("run before a handshake: the engine's address is unknown")
+		return nil, errors.New("cannot run the program before the handshake: the engine's address is unknown")
 	}
 	environment, err := environment(req, engineAddress)
 	if err != nil {
 		return nil, err
 	}
-	started, err := h.start(ctx, req, environment)
+	cmd, err := h.start(ctx, req, environment)
 	if err == nil {
-		err = started.Wait()
+		err = cmd.Wait()
 	}
 	exit, exited := errors.AsType[*exec.ExitError](err)
 	switch {
@@ -181,13 +179,13 @@ func (h *host) Run(ctx context.Context, req *pulumirpc.RunRequest) (*pulumirpc.R
 	return &pulumirpc.RunResponse{Error: err.Error()}, nil
 }
 
-// environment is how the program learns of the stack, its configuration and the engine: this
-// process's environment and the variables that pulumi.Run of the Go SDK reads.
+// environment returns the program's environment: that of this process, and the variables from which pulumi.Run in the
+// Go SDK reads the stack, its configuration and the address of the engine.
 func environment(req *pulumirpc.RunRequest, engineAddress string) ([]string, error) {
 	config, err := json.Marshal(req.GetConfig())
-	secret, secretErr := json.Marshal(append([]string{}, req.GetConfigSecretKeys()...))
+	secretKeys, secretErr := json.Marshal(append([]string{}, req.GetConfigSecretKeys()...))
 	if err := errors.Join(err, secretErr); err != nil {
-		return nil, fmt.Errorf("encode the stack's configuration: %w", err)
+		return nil, fmt.Errorf("cannot encode the stack's configuration: %w", err)
 	}
 	return append(os.Environ(),
 		pulumi.EnvOrganization+"="+req.GetOrganization(),
@@ -195,7 +193,7 @@ func environment(req *pulumirpc.RunRequest, engineAddress string) ([]string, err
 		pulumi.EnvPulumiRootDirectory+"="+req.GetInfo().GetRootDirectory(),
 		pulumi.EnvStack+"="+req.GetStack(),
 		pulumi.EnvConfig+"="+string(config),
-		pulumi.EnvConfigSecretKeys+"="+string(secret),
+		pulumi.EnvConfigSecretKeys+"="+string(secretKeys),
 		pulumi.EnvDryRun+"="+strconv.FormatBool(req.GetDryRun()),
 		pulumi.EnvParallel+"="+strconv.Itoa(int(req.GetParallel())),
 		pulumi.EnvMonitor+"="+req.GetMonitorAddress(),
@@ -206,7 +204,7 @@ func environment(req *pulumirpc.RunRequest, engineAddress string) ([]string, err
 // start builds and starts the program.
 func (h *host) start(ctx context.Context, req *pulumirpc.RunRequest, environment []string) (*exec.Cmd, error) {
 	if req.GetAttachDebugger() {
-		return nil, errors.New("this language host attaches no debugger: run without --attach-debugger")
+		return nil, errors.New("this language host does not support debuggers: run without --attach-debugger")
 	}
 	options := req.GetInfo().GetOptions().AsMap()
 	for _, option := range []string{"binary", "buildTarget"} {
@@ -221,23 +219,23 @@ func (h *host) start(ctx context.Context, req *pulumirpc.RunRequest, environment
 		err = build(ctx, dir, program)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("build the program in %s: %w", dir, err)
+		return nil, fmt.Errorf("cannot build the program in %s: %w", dir, err)
 	}
 	cmd := exec.CommandContext(ctx, program)
 	cmd.Dir, cmd.Env = req.GetPwd(), environment
 	cmd.Stdout, cmd.Stderr = h.stdout, h.stderr
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start the program: %w", err)
+		return nil, fmt.Errorf("cannot start the program: %w", err)
 	}
 	return cmd, nil
 }
 
-// executableFor is where the executable of dir goes, and stays: an unchanged program need not be linked again. It is
-// the caller's alone until unlock, to be called once it runs.
+// executableFor locks and returns the path for the executable of the program in dir. The file is kept, so that an
+// unchanged program is not linked again. The caller must call unlock after it has started the program.
 func executableFor(ctx context.Context, dir string) (executable string, unlock func(), err error) {
 	home := state.Home(os.Getenv(state.Variable))
 	if home == "" {
-		return "", nil, errors.New(state.Variable + " is empty: it names localcloud's home")
+		return "", nil, errors.New(state.Variable + " is empty: set it to localcloud's home directory")
 	}
 	if err := os.MkdirAll(home.Programs(), 0o755); err != nil {
 		return "", nil, err
@@ -249,11 +247,11 @@ func executableFor(ctx context.Context, dir string) (executable string, unlock f
 	return executable, func() { lock.Close() }, err
 }
 
-// build compiles the package in dir. Its error holds the compiler's output.
+// build compiles the package in dir. The error contains the compiler's output.
 func build(ctx context.Context, dir, executable string) error {
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", executable, ".")
 	cmd.Dir = dir
-	// As `make` builds everything else, so that each package is compiled once.
+	// `make` builds everything else with the same setting, so that each package is compiled only once.
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if output, err := cmd.CombinedOutput(); err != nil {
 		// Not wrapped: the compiler's exit status is not the program's.
@@ -261,7 +259,7 @@ func build(ctx context.Context, dir, executable string) error {
 	}
 	info, err := os.Stat(executable)
 	if err == nil && info.Mode()&0o111 == 0 {
-		err = errors.New("go build made no executable: the package there must be main")
+		err = errors.New("go build created no executable: the package there must be main")
 	}
 	return err
 }

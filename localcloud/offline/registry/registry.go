@@ -1,6 +1,5 @@
-// Package registry is the container registry that instances take for Docker
-// Hub: it serves the images that this machine built, and passes every other
-// name through to the real registry where that can be reached.
+// Package registry is the container registry that instances use in place of Docker Hub. It serves the images that were
+// built on this machine, and proxies requests for other images to the real registry if that is reachable.
 package registry
 
 import (
@@ -33,18 +32,18 @@ import (
 )
 
 const (
-	Upstream = "registry-1.docker.io" // the registry behind the name docker.io
+	Upstream = "registry-1.docker.io" // the registry of docker.io
 
 	upstreamTimeout = 5 * time.Second
 )
 
-// Handler serves the built images and passes other names to Upstream.
+// Handler serves the built images and proxies other requests to Upstream.
 type Handler struct {
-	objects  map[string]object // that are served here, by the paths of their addresses
-	held     map[string]bool   // repositories that are served here
-	names    []string          // all references that are served here
-	digests  map[string]string // of the real images, by reference
-	upstream http.RoundTripper
+	objects      map[string]object // served locally, by URL path
+	repositories map[string]bool   // served locally
+	references   []string          // served locally
+	digests      map[string]string // of the images that Upstream serves, by pinned reference
+	upstream     http.RoundTripper
 }
 
 // object is a manifest, a configuration or a layer.
@@ -52,17 +51,19 @@ type object struct {
 	mediaType types.MediaType
 	digest    v1.Hash
 	content   []byte
-	file      string // has the content of a layer, which is neither copied nor held in memory
+	file      string // the content of a layer, which is served from its file instead of memory
 }
 
-// NewHandler returns a handler that serves images for this machine's architecture. upstream makes
-// the requests to Upstream. Where that answers at the start, an image for which pin knows the digest
-// comes from there.
+// NewHandler returns a handler that serves images for this machine's architecture. pin returns the pinned digest of a
+// reference, or "". A pinned image comes from Upstream if NewHandler finds it there. upstream performs the requests to
+// Upstream.
 func NewHandler(
 	ctx context.Context, images []Image, pin func(reference string) string, upstream http.RoundTripper,
 ) (*Handler, error) {
 	layers := map[string]v1.Layer{}
-	h := &Handler{objects: map[string]object{}, held: map[string]bool{}, digests: map[string]string{}, upstream: upstream}
+	h := &Handler{
+		objects: map[string]object{}, repositories: map[string]bool{}, digests: map[string]string{}, upstream: upstream,
+	}
 	for _, image := range images {
 		for _, reference := range image.References {
 			if digest := pin(reference); digest != "" && h.upstreamHas(ctx, reference, digest) {
@@ -72,13 +73,13 @@ func NewHandler(
 			if err := h.add(reference, image, layers); err != nil {
 				return nil, fmt.Errorf("add %s: %w", reference, err)
 			}
-			h.names = append(h.names, reference)
+			h.references = append(h.references, reference)
 		}
 	}
 	return h, nil
 }
 
-// upstreamHas reports whether Upstream answers and has the image of a digest.
+// upstreamHas reports whether Upstream is reachable and has the image with that digest.
 func (h *Handler) upstreamHas(ctx context.Context, reference, digest string) bool {
 	ctx, cancel := context.WithTimeout(ctx, upstreamTimeout)
 	defer cancel()
@@ -91,60 +92,60 @@ func (h *Handler) upstreamHas(ctx context.Context, reference, digest string) boo
 	return err == nil
 }
 
-// add serves an image under a reference.
+// add adds an image to the objects that are served locally. layers caches layers by file.
 func (h *Handler) add(reference string, image Image, layers map[string]v1.Layer) error {
 	built, err := image.build(layers)
 	if err != nil {
 		return err
 	}
 	manifest, err := built.Manifest()
-	text, textErr := built.RawManifest()
+	rawManifest, rawErr := built.RawManifest()
 	digest, digestErr := built.Digest()
 	config, configErr := built.RawConfigFile()
-	if err := errors.Join(err, textErr, digestErr, configErr); err != nil {
+	if err := errors.Join(err, rawErr, digestErr, configErr); err != nil {
 		return err
 	}
 	repository, tag, _ := strings.Cut(reference, ":")
-	h.held[repository] = true
+	h.repositories[repository] = true
 	for _, name := range []string{tag, digest.String()} {
-		h.objects["/v2/"+repository+"/manifests/"+name] = object{manifest.MediaType, digest, text, ""}
+		h.objects["/v2/"+repository+"/manifests/"+name] = object{manifest.MediaType, digest, rawManifest, ""}
 	}
 	blobs := "/v2/" + repository + "/blobs/"
-	described := manifest.Config
-	h.objects[blobs+described.Digest.String()] = object{described.MediaType, described.Digest, config, ""}
+	h.objects[blobs+manifest.Config.Digest.String()] =
+		object{manifest.Config.MediaType, manifest.Config.Digest, config, ""}
 	for i, layer := range manifest.Layers {
 		h.objects[blobs+layer.Digest.String()] = object{layer.MediaType, layer.Digest, nil, image.Layers[i]}
 	}
 	return nil
 }
 
-// pathPattern has the repository, the kind of the object and its name.
+// pathPattern matches a repository, the kind of an object and the object's name.
 var pathPattern = regexp.MustCompile(`^/v2/(.+)/(manifests|blobs|tags|referrers)/([^/]+)$`)
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		refuse(w, http.StatusMethodNotAllowed, "UNSUPPORTED", "localcloud's registry is read-only")
+		writeError(w, http.StatusMethodNotAllowed, "UNSUPPORTED", "localcloud's registry is read-only")
 		return
 	}
 	parts := pathPattern.FindStringSubmatch(r.URL.Path)
-	found, here := h.objects[r.URL.Path]
+	local, ok := h.objects[r.URL.Path]
 	switch {
-	case here:
-		found.serve(w, r)
+	case ok:
+		local.serve(w, r)
 		return
 	case r.URL.Path == "/v2/":
 		w.Header().Set("Docker-Distribution-API-Version", "registry/2.0")
 		https.Answer(w, http.StatusOK, map[string]string{})
 		return
-	case parts == nil || h.held[parts[1]]:
-		refuse(w, http.StatusNotFound, "NAME_UNKNOWN", "localcloud's registry has no "+r.URL.Path)
+	case parts == nil || h.repositories[parts[1]]:
+		writeError(w, http.StatusNotFound, "NAME_UNKNOWN", "localcloud's registry has no "+r.URL.Path)
 		return
 	}
 	if digest := h.digests[parts[1]+":"+parts[3]]; digest != "" {
 		r = r.Clone(r.Context())
 		r.URL.Path = "/v2/" + parts[1] + "/manifests/" + digest
 	}
-	h.pass(w, r, parts[1])
+	h.proxy(w, r, parts[1])
 }
 
 func (o object) serve(w http.ResponseWriter, r *http.Request) {
@@ -152,7 +153,7 @@ func (o object) serve(w http.ResponseWriter, r *http.Request) {
 	if o.file != "" {
 		layer, err := os.Open(o.file)
 		if err != nil {
-			refuse(w, http.StatusInternalServerError, "UNKNOWN", err.Error())
+			writeError(w, http.StatusInternalServerError, "UNKNOWN", err.Error())
 			return
 		}
 		defer layer.Close()
@@ -163,19 +164,19 @@ func (o object) serve(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(w, r, "", time.Time{}, content)
 }
 
-// pass asks the real registry, without a login.
-func (h *Handler) pass(w http.ResponseWriter, r *http.Request, repository string) {
+// proxy forwards a request to Upstream with anonymous authentication.
+func (h *Handler) proxy(w http.ResponseWriter, r *http.Request, repository string) {
 	ctx, cancel := context.WithTimeout(r.Context(), upstreamTimeout)
 	defer cancel()
 	repo, err := name.NewRepository(Upstream + "/" + repository)
 	if err != nil {
-		refuse(w, http.StatusNotFound, "NAME_INVALID", err.Error())
+		writeError(w, http.StatusNotFound, "NAME_INVALID", err.Error())
 		return
 	}
 	unreachable := func(w http.ResponseWriter, _ *http.Request, err error) {
-		refuse(w, http.StatusNotFound, "NAME_UNKNOWN", fmt.Sprintf(
+		writeError(w, http.StatusNotFound, "NAME_UNKNOWN", fmt.Sprintf(
 			"localcloud's registry has %s, not %s, and %s cannot be reached: %v",
-			strings.Join(h.names, ", "), repository, Upstream, err))
+			strings.Join(h.references, ", "), repository, Upstream, err))
 	}
 	scopes := []string{repo.Scope(transport.PullScope)}
 	authenticated, err := transport.NewWithContext(ctx, repo.Registry, authn.Anonymous, h.upstream, scopes)
@@ -190,23 +191,24 @@ func (h *Handler) pass(w http.ResponseWriter, r *http.Request, repository string
 	}).ServeHTTP(w, r)
 }
 
-// refuse answers in the error format of the OCI distribution specification.
-func refuse(w http.ResponseWriter, status int, code, message string) {
+// writeError responds in the error format of the OCI distribution specification.
+func writeError(w http.ResponseWriter, status int, code, message string) {
 	https.Answer(w, status, map[string]any{"errors": []map[string]string{{"code": code, "message": message}}})
 }
 
-// searchPath is PATH in Debian's images.
+// searchPath is the value of PATH in Debian's images.
 const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 type Image struct {
 	References []string // such as library/debian:trixie-slim
-	Layers     []string // files: gzipped tar archives, the lowest first
+	Layers     []string // gzipped tar files, the base layer first
 	Entrypoint []string
 	Cmd        []string
 }
 
-// Images are the minimal Debian image, from its root file system, and Traefik's with the upstream
-// image's name, programs and start, from the layer that image.Traefik describes above it.
+// Images returns the minimal Debian image, whose root file system is minbase, and the Traefik image, which adds the
+// layer traefik that image.Traefik describes. The Traefik image has the name, the programs and the entry point of the
+// upstream image.
 func Images(minbase, traefik string) []Image {
 	return []Image{
 		{
@@ -223,7 +225,7 @@ func Images(minbase, traefik string) []Image {
 	}
 }
 
-// build makes the image. layers are those that other images have read already, by their files.
+// build builds the image. layers caches the layers of all images by file.
 func (i Image) build(layers map[string]v1.Layer) (v1.Image, error) {
 	built := empty.Image
 	for _, file := range i.Layers {

@@ -40,7 +40,7 @@ func serve(t *testing.T, next upstream) *httptest.Server {
 	return server
 }
 
-// layer is a gzipped tar archive with one file.
+// layer writes a gzipped tar archive with one file and returns its path.
 func layer(t *testing.T, name, content string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "layer.tar.gz")
@@ -57,7 +57,7 @@ func layer(t *testing.T, name, content string) string {
 	return path
 }
 
-// pull reads an image with all its layers, as an engine does.
+// pull pulls an image with all its layers, like a container engine. layers holds the uncompressed tar archives.
 func pull(t *testing.T, server *httptest.Server, reference string) (config *v1.ConfigFile, layers []string) {
 	t.Helper()
 	tag, err := name.NewTag(strings.TrimPrefix(server.URL, "http://") + "/" + reference)
@@ -78,7 +78,7 @@ func pull(t *testing.T, server *httptest.Server, reference string) (config *v1.C
 	return config, layers
 }
 
-func TestDebianIsPulledFromHereThoughTheMachineIsOffline(t *testing.T) {
+func TestDebianIsServedLocallyWhenOffline(t *testing.T) {
 	server := serve(t, offline)
 	for _, reference := range []string{"library/debian:trixie-slim", "library/debian:13-slim"} {
 		config, layers := pull(t, server, reference)
@@ -89,18 +89,18 @@ func TestDebianIsPulledFromHereThoughTheMachineIsOffline(t *testing.T) {
 	}
 }
 
-func TestTraefikIsPulledFromHereAndStartsAsUpstreams(t *testing.T) {
+func TestTraefikIsServedLocallyWithUpstreamEntrypoint(t *testing.T) {
 	config, layers := pull(t, serve(t, offline), "library/traefik:v3.7.13")
 	require.Equal(t, runtime.GOARCH, config.Architecture)
 	require.Equal(t, []string{"/entrypoint.sh"}, config.Config.Entrypoint)
 	require.Equal(t, []string{"traefik"}, config.Config.Cmd)
-	require.Contains(t, config.Config.Env[0], "/usr/local/bin:", "the program is on the path")
+	require.Contains(t, config.Config.Env[0], "/usr/local/bin:", "traefik must be on PATH")
 	require.Len(t, layers, 2)
-	require.Contains(t, layers[0], "13.0\n", "on top of the minimal Debian")
+	require.Contains(t, layers[0], "13.0\n", "the base layer is the minimal Debian")
 	require.Contains(t, layers[1], "a large program")
 }
 
-func TestAnotherImageOfflineIsAnErrorThatSaysWhatThereIs(t *testing.T) {
+func TestErrorForUnavailableImageListsServedImages(t *testing.T) {
 	response, err := http.Get(serve(t, offline).URL + "/v2/library/nginx/manifests/latest")
 	require.NoError(t, err)
 	defer response.Body.Close()
@@ -112,7 +112,7 @@ func TestAnotherImageOfflineIsAnErrorThatSaysWhatThereIs(t *testing.T) {
 	require.Contains(t, string(body), "network is unreachable")
 }
 
-func TestAnotherImageOnlineComesFromTheRealRegistry(t *testing.T) {
+func TestOtherImagesAreProxiedWhenOnline(t *testing.T) {
 	hub := func(r *http.Request) (*http.Response, error) {
 		recorder := httptest.NewRecorder()
 		switch {
@@ -138,14 +138,14 @@ func TestAnotherImageOnlineComesFromTheRealRegistry(t *testing.T) {
 	require.Equal(t, "manifest of //registry-1.docker.io/v2/library/nginx/manifests/latest", string(body))
 }
 
-func TestNothingCanBePushed(t *testing.T) {
+func TestPushIsRejected(t *testing.T) {
 	response, err := http.Post(serve(t, offline).URL+"/v2/library/debian/blobs/uploads/", "", nil)
 	require.NoError(t, err)
 	defer response.Body.Close()
 	require.Equal(t, http.StatusMethodNotAllowed, response.StatusCode)
 }
 
-func TestAPinnedImageOnlineIsTheRealOneOfThatDigest(t *testing.T) {
+func TestPinnedImageIsPulledFromUpstreamByDigest(t *testing.T) {
 	digest := "sha256:" + strings.Repeat("ab", 32)
 	pin := func(reference string) string { return map[string]string{"library/traefik:v3.7.13": digest}[reference] }
 	hub := upstream(func(r *http.Request) (*http.Response, error) {
@@ -171,6 +171,6 @@ func TestAPinnedImageOnlineIsTheRealOneOfThatDigest(t *testing.T) {
 	}
 	require.Equal(t, "/v2/library/traefik/manifests/"+digest, get(hub, "/v2/library/traefik/manifests/v3.7.13"))
 	require.Equal(t, "/v2/library/traefik/blobs/"+digest, get(hub, "/v2/library/traefik/blobs/"+digest))
-	require.Contains(t, get(hub, "/v2/library/debian/manifests/trixie-slim"), `"layers"`, "it is not pinned")
-	require.Contains(t, get(offline, "/v2/library/traefik/manifests/v3.7.13"), `"layers"`, "the registry is not reachable")
+	require.Contains(t, get(hub, "/v2/library/debian/manifests/trixie-slim"), `"layers"`, "debian is not pinned")
+	require.Contains(t, get(offline, "/v2/library/traefik/manifests/v3.7.13"), `"layers"`, "upstream is unreachable")
 }

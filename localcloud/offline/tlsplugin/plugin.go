@@ -1,6 +1,6 @@
-// Package tlsplugin is a resource plugin for the one type of the Pulumi
-// package tls that the program uses, and its one algorithm. It stands in for pulumi-resource-tls
-// where that binary is not available, and behaves like version 5.2.0 of it.
+// Package tlsplugin is a resource plugin for the only type of the Pulumi package tls that the program uses, with the
+// only algorithm that it uses. It stands in for pulumi-resource-tls if that binary is not available, and behaves like
+// its version 5.2.0.
 package tlsplugin
 
 import (
@@ -23,21 +23,20 @@ import (
 
 const (
 	name    = "tls"
-	version = "5.2.0" // of the SDK whose default provider asks for this plugin
+	version = "5.2.0" // the version of the SDK whose default provider requests this plugin
 
-	// privateKey is the one type. It has no update: every change of an input replaces the key.
+	// privateKey is the supported type. It has no update: every change of an input replaces the key.
 	privateKey = "tls:index/privateKey:PrivateKey"
-	// meta is the version of the Terraform resource's schema, which the real plugin, a bridged
-	// Terraform provider, stores in __meta. Without it the real plugin would convert a key from an
-	// older version.
+	// meta is the schema version of the Terraform resource. The real plugin, a bridged Terraform provider, stores it in
+	// __meta and would migrate a key without it from an older version.
 	meta = `{"schema_version":"1"}`
 )
 
-// Serve runs the plugin until the engine ends it. It reads the engine's address from the command
-// line and prints its own port on standard output, as every Pulumi plugin does.
+// Serve runs the plugin until the engine stops it. Like every Pulumi plugin, it reads the engine's address from the
+// command line and prints its own port on standard output.
 func Serve(ctx context.Context) error {
 	if err := provider().Run(ctx, name, version); err != nil {
-		return fmt.Errorf("serve the %s plugin: %w", name, err)
+		return fmt.Errorf("cannot serve the %s plugin: %w", name, err)
 	}
 	return nil
 }
@@ -51,7 +50,7 @@ func provider() p.Provider {
 		Check:      checkKey,
 		Diff:       diffKey,
 		Create:     createKey,
-		// A key is what the state says of it.
+		// A key exists only in the state, so a refresh cannot find a difference.
 		Read: func(_ context.Context, req p.ReadRequest) (p.ReadResponse, error) {
 			return p.ReadResponse{ID: req.ID, Properties: req.Properties, Inputs: req.Inputs}, nil
 		},
@@ -61,38 +60,38 @@ func provider() p.Provider {
 
 // input is an input of a key, named as in the Go SDK pulumi-tls/sdk/v5@v5.2.0.
 type input struct {
-	fallback property.Value // null for a required input
-	values   []string       // empty for a number
+	defaultValue property.Value // null for a required input
+	values       []string       // the valid values; empty for a number
 }
 
 func keyInputs() map[string]input {
 	return map[string]input{
 		"algorithm":  {values: []string{"ED25519"}},
-		"ecdsaCurve": {fallback: property.New("P224"), values: []string{"P224", "P256", "P384", "P521"}},
-		"rsaBits":    {fallback: property.New(2048.0)},
+		"ecdsaCurve": {defaultValue: property.New("P224"), values: []string{"P224", "P256", "P384", "P521"}},
+		"rsaBits":    {defaultValue: property.New(2048.0)},
 	}
 }
 
-func wanted(given property.Map) property.Map {
+func withDefaults(inputs property.Map) property.Map {
 	for name, in := range keyInputs() {
-		if given.Get(name).IsNull() {
-			given = given.Set(name, in.fallback)
+		if inputs.Get(name).IsNull() {
+			inputs = inputs.Set(name, in.defaultValue)
 		}
 	}
-	return given
+	return inputs
 }
 
 func checkKey(_ context.Context, req p.CheckRequest) (response p.CheckResponse, err error) {
 	if token := string(req.Urn.Type()); token != privateKey {
 		return response, fmt.Errorf("localcloud does not support resource type %s; it supports %s", token, privateKey)
 	}
-	// The real plugin keeps here which inputs have their default.
+	// In __defaults, the real plugin lists the inputs that have their default value.
 	response.Inputs = req.Inputs.Delete("__defaults")
 	fail := func(property, format string, args ...any) {
 		response.Failures = append(response.Failures,
 			p.CheckFailure{Property: property, Reason: fmt.Sprintf(format, args...)})
 	}
-	for name, value := range wanted(response.Inputs).AllStable {
+	for name, value := range withDefaults(response.Inputs).AllStable {
 		in, known := keyInputs()[name]
 		switch {
 		case !known:
@@ -109,11 +108,10 @@ func checkKey(_ context.Context, req p.CheckRequest) (response p.CheckResponse, 
 	return response, nil
 }
 
-// diffKey asks for a replacement where an input, or the default of an unset one,
-// differs from what the key was made with.
+// diffKey requests a replacement if an input, or the default of an unset input, differs from the state.
 func diffKey(_ context.Context, req p.DiffRequest) (p.DiffResponse, error) {
 	plain := func(v property.Value) property.Value { return v.WithSecret(false).WithDependencies(nil) }
-	next, changes := wanted(req.Inputs), map[string]p.PropertyDiff{}
+	next, changes := withDefaults(req.Inputs), map[string]p.PropertyDiff{}
 	for name := range keyInputs() {
 		if !plain(next.Get(name)).Equals(plain(req.State.Get(name))) {
 			changes[name] = p.PropertyDiff{Kind: p.UpdateReplace}
@@ -123,11 +121,11 @@ func diffKey(_ context.Context, req p.DiffRequest) (p.DiffResponse, error) {
 }
 
 func createKey(_ context.Context, req p.CreateRequest) (response p.CreateResponse, err error) {
-	response.Properties = wanted(req.Properties)
-	forms := map[string]string{}
+	response.Properties = withDefaults(req.Properties)
+	outputs := map[string]string{}
 	if !req.DryRun {
-		if response.ID, err = generate(forms); err != nil {
-			return p.CreateResponse{}, fmt.Errorf("make an ED25519 key: %w", err)
+		if response.ID, err = generate(outputs); err != nil {
+			return p.CreateResponse{}, fmt.Errorf("cannot create an ED25519 key: %w", err)
 		}
 		response.Properties = response.Properties.Set("__meta", property.New(meta)).Set("id", property.New(response.ID))
 	}
@@ -135,21 +133,21 @@ func createKey(_ context.Context, req p.CreateRequest) (response p.CreateRespons
 		"privateKeyOpenssh", "privateKeyPem", "privateKeyPemPkcs8",
 		"publicKeyFingerprintMd5", "publicKeyFingerprintSha256", "publicKeyOpenssh", "publicKeyPem",
 	} {
-		value := property.New(forms[output])
+		value := property.New(outputs[output])
 		if req.DryRun {
 			value = property.New(property.Computed)
 		}
-		// The private forms must never be shown.
+		// The private key must never be shown, in any format.
 		secret := strings.HasPrefix(output, "private")
 		response.Properties = response.Properties.Set(output, value.WithSecret(secret))
 	}
 	return response, nil
 }
 
-// generate makes a new key and sets its forms, by the names of the outputs. The id is public: the
-// SHA-1 of the public key, as the real plugin has it. The PEM forms, both PKCS #8, and
-// publicKeyOpenssh, a line of authorized_keys, end in a newline.
-func generate(forms map[string]string) (id string, err error) {
+// generate creates a key and stores it in outputs in all formats. The ID is not secret: like the real plugin's, it is
+// the SHA-1 hash of the public key. The PEM outputs of the private key are both PKCS #8. The PEM outputs and
+// publicKeyOpenssh, a line for authorized_keys, end with a newline.
+func generate(outputs map[string]string) (id string, err error) {
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return "", err
@@ -165,8 +163,8 @@ func generate(forms map[string]string) (id string, err error) {
 	block := func(kind string, der []byte) string {
 		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
 	}
-	forms["privateKeyPem"] = block("PRIVATE KEY", pkcs8)
-	forms["privateKeyPemPkcs8"], forms["publicKeyPem"] = forms["privateKeyPem"], block("PUBLIC KEY", publicDER)
+	outputs["privateKeyPem"] = block("PRIVATE KEY", pkcs8)
+	outputs["privateKeyPemPkcs8"], outputs["publicKeyPem"] = outputs["privateKeyPem"], block("PUBLIC KEY", publicDER)
 	sum := sha1.Sum(publicDER)
 	openSSH, err := ssh.MarshalPrivateKey(key, "")
 	if err != nil {
@@ -176,9 +174,9 @@ func generate(forms map[string]string) (id string, err error) {
 	if err != nil {
 		return "", err
 	}
-	forms["privateKeyOpenssh"] = string(pem.EncodeToMemory(openSSH))
-	forms["publicKeyOpenssh"] = string(ssh.MarshalAuthorizedKey(public))
-	forms["publicKeyFingerprintMd5"] = ssh.FingerprintLegacyMD5(public)
-	forms["publicKeyFingerprintSha256"] = ssh.FingerprintSHA256(public)
+	outputs["privateKeyOpenssh"] = string(pem.EncodeToMemory(openSSH))
+	outputs["publicKeyOpenssh"] = string(ssh.MarshalAuthorizedKey(public))
+	outputs["publicKeyFingerprintMd5"] = ssh.FingerprintLegacyMD5(public)
+	outputs["publicKeyFingerprintSha256"] = ssh.FingerprintSHA256(public)
 	return hex.EncodeToString(sum[:]), nil
 }

@@ -49,7 +49,7 @@ func create(t *testing.T, values map[string]any) p.CreateResponse {
 	return created
 }
 
-func text(t *testing.T, created p.CreateResponse, key string) string {
+func outputText(t *testing.T, created p.CreateResponse, key string) string {
 	t.Helper()
 	value, ok := created.Properties.GetOk(key)
 	require.True(t, ok, "output %s is missing", key)
@@ -57,30 +57,30 @@ func text(t *testing.T, created p.CreateResponse, key string) string {
 	return value.AsString()
 }
 
-func TestEveryFormOfAKeyIsOfTheSameKey(t *testing.T) {
+func TestAllFormatsContainTheSameKey(t *testing.T) {
 	created := create(t, map[string]any{"algorithm": "ED25519"})
 	require.Regexp(t, "^[0-9a-f]{40}$", created.ID)
 
-	public, _, _, rest, err := ssh.ParseAuthorizedKey([]byte(text(t, created, "publicKeyOpenssh")))
+	public, _, _, rest, err := ssh.ParseAuthorizedKey([]byte(outputText(t, created, "publicKeyOpenssh")))
 	require.NoError(t, err)
 	require.Empty(t, rest)
 	require.Equal(t, "ssh-ed25519", public.Type())
-	require.True(t, strings.HasSuffix(text(t, created, "publicKeyOpenssh"), "\n"))
-	require.Equal(t, ssh.FingerprintSHA256(public), text(t, created, "publicKeyFingerprintSha256"))
-	require.Equal(t, ssh.FingerprintLegacyMD5(public), text(t, created, "publicKeyFingerprintMd5"))
+	require.True(t, strings.HasSuffix(outputText(t, created, "publicKeyOpenssh"), "\n"))
+	require.Equal(t, ssh.FingerprintSHA256(public), outputText(t, created, "publicKeyFingerprintSha256"))
+	require.Equal(t, ssh.FingerprintLegacyMD5(public), outputText(t, created, "publicKeyFingerprintMd5"))
 
 	for _, key := range []string{"privateKeyOpenssh", "privateKeyPem", "privateKeyPemPkcs8"} {
-		signer, err := ssh.ParsePrivateKey([]byte(text(t, created, key)))
+		signer, err := ssh.ParsePrivateKey([]byte(outputText(t, created, key)))
 		require.NoError(t, err, key)
 		require.Equal(t, public.Marshal(), signer.PublicKey().Marshal(), key)
 	}
 
-	block, _ := pem.Decode([]byte(text(t, created, "privateKeyPem")))
+	block, _ := pem.Decode([]byte(outputText(t, created, "privateKeyPem")))
 	require.Equal(t, "PRIVATE KEY", block.Type)
 	_, err = x509.ParsePKCS8PrivateKey(block.Bytes)
 	require.NoError(t, err)
 
-	block, _ = pem.Decode([]byte(text(t, created, "publicKeyPem")))
+	block, _ = pem.Decode([]byte(outputText(t, created, "publicKeyPem")))
 	require.Equal(t, "PUBLIC KEY", block.Type)
 	parsed, err := x509.ParsePKIXPublicKey(block.Bytes)
 	require.NoError(t, err)
@@ -88,11 +88,11 @@ func TestEveryFormOfAKeyIsOfTheSameKey(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, public.Marshal(), fromPEM.Marshal())
 
-	require.Equal(t, "P224", text(t, created, "ecdsaCurve"))
+	require.Equal(t, "P224", outputText(t, created, "ecdsaCurve"))
 	require.InDelta(t, 2048, created.Properties.Get("rsaBits").AsNumber(), 0)
 }
 
-func TestPrivateKeysAreSecretAndPublicOnesAreNot(t *testing.T) {
+func TestOnlyPrivateKeyOutputsAreSecret(t *testing.T) {
 	created := create(t, map[string]any{"algorithm": "ED25519"})
 	for key, value := range created.Properties.All {
 		secret := strings.HasPrefix(key, "privateKey")
@@ -100,18 +100,18 @@ func TestPrivateKeysAreSecretAndPublicOnesAreNot(t *testing.T) {
 	}
 }
 
-func TestAPreviewKnowsNoKeyYet(t *testing.T) {
+func TestPreviewLeavesKeyUnknown(t *testing.T) {
 	created, err := server(t).Create(p.CreateRequest{
 		Urn: privateKeyURN, Properties: inputs(map[string]any{"algorithm": "ED25519"}), DryRun: true,
 	})
 	require.NoError(t, err)
-	require.Equal(t, "ED25519", text(t, created, "algorithm"))
+	require.Equal(t, "ED25519", outputText(t, created, "algorithm"))
 	for _, key := range []string{"publicKeyOpenssh", "privateKeyOpenssh", "publicKeyPem"} {
 		require.True(t, created.Properties.Get(key).HasComputed(), key)
 	}
 }
 
-func TestEveryChangedInputReplacesTheKey(t *testing.T) {
+func TestChangedInputReplacesKey(t *testing.T) {
 	for _, test := range []struct{ before, after map[string]any }{
 		{map[string]any{"algorithm": "ED25519"}, map[string]any{"algorithm": "RSA"}},
 		{map[string]any{"algorithm": "ED25519"}, map[string]any{"algorithm": "ED25519", "rsaBits": 4096}},
@@ -134,7 +134,7 @@ func TestEveryChangedInputReplacesTheKey(t *testing.T) {
 	}
 }
 
-func TestUnchangedInputsKeepTheKey(t *testing.T) {
+func TestUnchangedInputsKeepKey(t *testing.T) {
 	args := map[string]any{"algorithm": "ED25519"}
 	created := create(t, args)
 	diff, err := server(t).Diff(p.DiffRequest{
@@ -144,7 +144,7 @@ func TestUnchangedInputsKeepTheKey(t *testing.T) {
 	require.False(t, diff.HasChanges)
 }
 
-func TestBadInputsAreNamed(t *testing.T) {
+func TestInvalidInputIsNamedInFailure(t *testing.T) {
 	for _, test := range []struct {
 		inputs   map[string]any
 		property string
@@ -164,7 +164,7 @@ func TestBadInputsAreNamed(t *testing.T) {
 	}
 }
 
-func TestOtherTypesOfThePackageAreRefused(t *testing.T) {
+func TestOtherResourceTypesAreRejected(t *testing.T) {
 	_, err := server(t).Check(p.CheckRequest{
 		Urn:    "urn:pulumi:local::site::tls:index/selfSignedCert:SelfSignedCert::cert",
 		Inputs: property.Map{},

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// realState is what the real plugin (v5.2.0) stores of a key, inputs and
-// outputs, with the values of a key that this one made.
+// realState returns the ID, inputs and outputs that the real plugin (v5.2.0) stores for a key. The values come from a
+// key that this plugin created.
 func realState(t *testing.T, args map[string]any) (id string, oldInputs, state property.Map) {
 	t.Helper()
 	created := create(t, args)
@@ -29,7 +29,7 @@ func realState(t *testing.T, args map[string]any) (id string, oldInputs, state p
 	return created.ID, inputs(args), property.NewMap(outputs)
 }
 
-func TestAKeyOfTheRealPluginShowsNoChange(t *testing.T) {
+func TestKeyFromRealPluginHasNoDiff(t *testing.T) {
 	for _, args := range []map[string]any{
 		{"algorithm": "ED25519"},
 		{"algorithm": "ED25519", "rsaBits": 2048},
@@ -56,7 +56,7 @@ func TestAKeyOfTheRealPluginShowsNoChange(t *testing.T) {
 	}
 }
 
-func TestAKeyIsStoredAsTheRealPluginStoresIt(t *testing.T) {
+func TestStateMatchesRealPlugin(t *testing.T) {
 	created := create(t, map[string]any{"algorithm": "ED25519"})
 	_, _, state := realState(t, map[string]any{"algorithm": "ED25519"})
 	for key := range state.All {
@@ -65,6 +65,6 @@ func TestAKeyIsStoredAsTheRealPluginStoresIt(t *testing.T) {
 		require.Equal(t, state.Get(key).Secret(), created.Properties.Get(key).Secret(), key)
 	}
 	require.Equal(t, state.Len(), created.Properties.Len())
-	require.Equal(t, `{"schema_version":"1"}`, text(t, created, "__meta"))
-	require.Equal(t, created.ID, text(t, created, "id"))
+	require.Equal(t, `{"schema_version":"1"}`, outputText(t, created, "__meta"))
+	require.Equal(t, created.ID, outputText(t, created, "id"))
 }

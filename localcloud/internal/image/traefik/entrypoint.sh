@@ -1,6 +1,6 @@
 #!/bin/sh
-# Starts the image as upstream's does: options and Traefik's own commands are for
-# traefik, everything else is a program.
+# Behaves like the upstream image's entry point: options and Traefik's own commands are passed to traefik, anything else
+# is run as a program.
 set -eu
 case "${1:-}" in
 '' | -* | healthcheck | version) set -- traefik "$@" ;;

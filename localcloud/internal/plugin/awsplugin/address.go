@@ -8,11 +8,11 @@ import (
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
-// publicAddresses is the number of public addresses, in 198.18.1.0/24, which
-// serves as a part of the internet.
+// publicAddresses is the number of public addresses. They are in 198.18.1.0/24, which simulates a part of the
+// internet.
 const publicAddresses = 254
 
-// maxAddresses is AWS's default quota of Elastic IPs in a region.
+// maxAddresses is AWS's default quota for Elastic IPs per region.
 const maxAddresses = 5
 
 func makeAddress(_ context.Context, op *operation, r store.Record) error {
@@ -41,7 +41,7 @@ func disassociate(address store.Record) {
 	}
 }
 
-// associationRows are the associations of Elastic IPs, which are stored in their address.
+// associationRows returns the rows of Elastic IP associations, which are stored in their addresses.
 func associationRows() rows {
 	return rows{
 		all: func(s *store.State) store.Table {
@@ -61,8 +61,8 @@ func associationRows() rows {
 			a["associationId"], a["instance"], a["networkInterface"] = id, i["id"], i["primaryNetworkInterfaceId"]
 			a["privateIp"], a["privateDns"] = i["privateIp"], i["privateDns"]
 		},
-		// The address of an association that a later one has replaced has another id by now. AWS
-		// answers InvalidAssociationID.NotFound then, which pulumi-aws takes for success.
+		// If a later association has replaced this one, its address has another association id, and nothing is dropped.
+		// AWS then returns InvalidAssociationID.NotFound, which pulumi-aws treats as success.
 		drop: func(s *store.State, id string) {
 			for _, a := range s.Addresses {
 				if a.Text("associationId") == id {
@@ -73,8 +73,8 @@ func associationRows() rows {
 	}
 }
 
-// makeAssociation takes an address from the instance that has it, and from the
-// instance that it is for the address that it had.
+// makeAssociation removes the address from the instance that has it, and any other address from the instance that
+// gets it.
 func makeAssociation(ctx context.Context, op *operation, r store.Record) error {
 	a, i := op.Addresses[r.Text("allocationId")], op.Instances[r.Text("instanceId")]
 	if op.internetGatewayOf(i.VpcID) == "" {
@@ -91,7 +91,8 @@ func makeAssociation(ctx context.Context, op *operation, r store.Record) error {
 			if err := op.autoAssign(old); err != nil {
 				return err
 			}
-			// The gateway of both moves the address in one step, after this. The gateway of another VPC gives it up first.
+			// If both instances are in the same VPC, its gateway later moves the address in one step. Otherwise, the
+			// gateway of the old VPC must release it first.
 			if old.VpcID != i.VpcID {
 				if err := op.applyGateways(ctx, old.VpcID); err != nil {
 					return err
@@ -106,7 +107,7 @@ func makeAssociation(ctx context.Context, op *operation, r store.Record) error {
 	return nil
 }
 
-// moveAddress brings the end or the beginning of an association to the network.
+// moveAddress updates the gateway after an association has been created or deleted.
 func moveAddress(ctx context.Context, op *operation, before, after store.Record) error {
 	if i := op.Instances[after.Text("instanceId")]; i != nil {
 		return op.applyGateways(ctx, i.VpcID)
@@ -121,8 +122,8 @@ func moveAddress(ctx context.Context, op *operation, before, after store.Record)
 	return op.applyGateways(ctx, i.VpcID)
 }
 
-// allocatePublicIP returns a public address that is not in use, and not the
-// one that was released last.
+// allocatePublicIP returns a public address that is not in use. It does not reuse a released address until it has
+// gone through all others.
 func (op *operation) allocatePublicIP() (string, error) {
 	used := map[string]bool{}
 	for _, a := range op.Addresses {
@@ -151,8 +152,7 @@ func (op *operation) elasticIP(instanceID string) store.Record {
 	return nil
 }
 
-// publicIP returns an instance's Elastic IP, or else its auto-assigned
-// address, or "".
+// publicIP returns an instance's Elastic IP, or else its auto-assigned address, or "".
 func (op *operation) publicIP(i *store.Instance) string {
 	if a := op.elasticIP(i.Shown.Text("id")); a != nil {
 		return a.Text("publicIp")
@@ -160,7 +160,7 @@ func (op *operation) publicIP(i *store.Instance) string {
 	return i.AutoPublicIP
 }
 
-// autoAssign gives an instance a new auto-assigned address if it asked for one at launch.
+// autoAssign assigns a new public address to an instance if it was launched with associatePublicIpAddress.
 func (op *operation) autoAssign(i *store.Instance) (err error) {
 	if i.Shown.Flag("associatePublicIpAddress") {
 		i.AutoPublicIP, err = op.allocatePublicIP()
@@ -168,7 +168,7 @@ func (op *operation) autoAssign(i *store.Instance) (err error) {
 	return err
 }
 
-// publicDNS is the name that AWS gives to a public address in us-east-1, and "" for none.
+// publicDNS returns AWS's DNS name for a public address in us-east-1. Without an address, it returns "".
 func publicDNS(address string) string {
 	if address == "" {
 		return ""

@@ -14,9 +14,9 @@ import (
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
-func TestNoResourceTypeIsWithoutPermissions(t *testing.T) {
+func TestEveryResourceTypeRequiresPermissions(t *testing.T) {
 	h := newHarness(t)
-	// An id that is an ARN, as that of an OIDC provider is, does for all types.
+	// An ARN, such as that of an OIDC provider, is a valid ID for every type.
 	const id = "arn:aws:iam::123456789012:oidc-provider/example.com"
 	require.NoError(t, h.plugin.run(t.Context(), func(op *operation) error {
 		types, err := schema.Load()
@@ -26,23 +26,23 @@ func TestNoResourceTypeIsWithoutPermissions(t *testing.T) {
 			k, ok := h.plugin.kinds[token]
 			require.True(t, ok, "kinds has no entry for %s", token)
 			for _, name := range []string{"create", "read", "update", "delete"} {
-				for _, c := range k.calls(name, question{operation: op, id: id}) {
+				for _, c := range k.calls(name, accessQuery{operation: op, id: id}) {
 					require.Regexp(t, regexp.MustCompile(`^(ec2|iam|s3|route53):[A-Z][A-Za-z]+$`), c.action, "%s of %s", name, token)
 					require.True(t, c.target.arn == "*" || strings.HasPrefix(c.target.arn, "arn:aws:"), "%s of %s: %s", name, token,
 						c.target.arn)
 				}
 			}
 			require.NotEmpty(t, k.Calls, token)
-			require.NotEmpty(t, k.calls("create", question{operation: op}), token)
-			require.NotEmpty(t, k.calls("read", question{operation: op, id: id}), token)
-			require.NotEmpty(t, k.calls("delete", question{operation: op, id: id}), token)
+			require.NotEmpty(t, k.calls("create", accessQuery{operation: op}), token)
+			require.NotEmpty(t, k.calls("read", accessQuery{operation: op, id: id}), token)
+			require.NotEmpty(t, k.calls("delete", accessQuery{operation: op, id: id}), token)
 		}
 		return nil
 	}))
 }
 
-// grant makes a role with one inline policy of the statements.
-func (h *harness) grant(name, statements string) *live {
+// grant creates a role with one inline policy that consists of the statements.
+func (h *harness) grant(name, statements string) *resource {
 	h.t.Helper()
 	role := h.create("aws:iam/role:Role", name, object{"name": name, "assumeRolePolicy": trustEC2})
 	h.create("aws:iam/rolePolicy:RolePolicy", name, object{
@@ -51,7 +51,7 @@ func (h *harness) grant(name, statements string) *live {
 	return role
 }
 
-func TestWhoReadsOnlyRefreshesEverythingAndChangesNothing(t *testing.T) {
+func TestReadOnlyRoleCanRefreshButChangeNothing(t *testing.T) {
 	s := newSite(t)
 	association := s.moveVIP(s.server)
 	s.grant("preview", `{"Effect":"Allow","Action":["ec2:Describe*","iam:Get*","iam:List*","route53:Get*","route53:List*",
@@ -59,12 +59,12 @@ func TestWhoReadsOnlyRefreshesEverythingAndChangesNothing(t *testing.T) {
 		"s3:GetEncryptionConfiguration","s3:ListBucket"],"Resource":"*"}`)
 	defer s.as("preview")()
 	before := s.state()
-	everything := []*live{
+	all := []*resource{
 		association, s.vip, s.server, s.group, s.profile, s.rolePolicy, s.role, s.lifecycle, s.tls, s.ownership,
 		s.block, s.encryption,
 		s.versioning, s.content, s.endpoint, s.association, s.table, s.subnet, s.gateway, s.vpc,
 	}
-	for _, r := range everything {
+	for _, r := range all {
 		require.True(t, s.refresh(r), r.urn)
 		code := "AccessDenied"
 		if strings.HasPrefix(string(r.urn.Type()), "aws:ec2/") {
@@ -77,25 +77,25 @@ func TestWhoReadsOnlyRefreshesEverythingAndChangesNothing(t *testing.T) {
 	require.ErrorContains(t, s.tryUpdate(s.server, s.serverInputs(object{"tags": object{"Name": "another"}}), false),
 		"is not authorized to perform: ec2:CreateTags on resource: "+s.server.get("arn"))
 	require.NoError(t, s.tryUpdate(s.server, s.serverInputs(object{"tags": object{"Name": "another"}}), true),
-		"a preview asks for nothing")
+		"a preview needs no permissions")
 	require.Equal(t, before, s.state())
 }
 
-func TestADeployerOfOneRegionMakesAndDestroysEverything(t *testing.T) {
+func TestRoleLimitedToOneRegionCanCreateAndDestroyEverything(t *testing.T) {
 	s := &site{harness: newHarness(t)}
 	s.grant("deploy", `[
 		{"Effect":"Allow","Action":["ec2:*","s3:*"],"Resource":"*",
 			"Condition":{"StringEquals":{"aws:RequestedRegion":"us-east-1"}}},
 		{"Effect":"Allow","Action":"iam:*","Resource":["arn:aws:iam::123456789012:role/server-*","arn:aws:iam::123456789012:instance-profile/server-*"]}]`)
 	defer s.as("deploy")()
-	s.makeSite()
+	s.createSite()
 	s.destroySite()
 }
 
-func TestARefusalIsAWSsAndComesBeforeAnythingChanges(t *testing.T) {
+func TestAccessDeniedMatchesAWSAndPrecedesAnyChange(t *testing.T) {
 	s := newSite(t)
 	s.grant("deploy", `{"Effect":"Allow","Action":["ec2:*"],"Resource":"*"}`)
-	back := s.as("deploy")
+	restore := s.as("deploy")
 	_, err := s.tryCreate("aws:ec2/instance:Instance", "second", s.serverInputs())
 	require.ErrorContains(t, err,
 		"AccessDenied: User: arn:aws:sts::123456789012:assumed-role/deploy/localcloud is not authorized to perform: "+
@@ -103,9 +103,9 @@ func TestARefusalIsAWSsAndComesBeforeAnythingChanges(t *testing.T) {
 	require.Len(t, s.cloud.instances, 1)
 	_, err = s.tryCreate("aws:s3/bucketV2:BucketV2", "second", object{"bucket": "second"})
 	require.ErrorContains(t, err, "s3:CreateBucket on resource: arn:aws:s3:::second")
-	require.ErrorContains(t, err, "s3:GetBucketPolicy on arn:aws:s3:::second", "all that is missing is said at once")
+	require.ErrorContains(t, err, "s3:GetBucketPolicy on arn:aws:s3:::second", "all missing permissions are listed")
 	require.NotContains(t, s.objects.buckets, "second")
-	back()
+	restore()
 
 	s.create("aws:iam/rolePolicy:RolePolicy", "pass", object{"name": "pass", "role": "deploy", "policy": object{
 		"Version": "2012-10-17",
@@ -120,7 +120,7 @@ func TestARefusalIsAWSsAndComesBeforeAnythingChanges(t *testing.T) {
 	require.NoError(t, s.delete(second))
 }
 
-func TestARoleMayOnlyTouchWhatHasItsTag(t *testing.T) {
+func TestTagConditionsLimitRoleToItsResources(t *testing.T) {
 	s := newSite(t)
 	s.grant("deploy", `[
 		{"Effect":"Allow","Action":"ec2:Describe*","Resource":"*"},
@@ -146,7 +146,7 @@ func TestARoleMayOnlyTouchWhatHasItsTag(t *testing.T) {
 	require.NoError(t, s.delete(own))
 }
 
-func TestTagsAreSetOnWhatHasLostThoseThatAreRemoved(t *testing.T) {
+func TestTagsAreRemovedBeforeNewTagsAreAuthorized(t *testing.T) {
 	s := newSite(t)
 	s.grant("deploy", `[
 		{"Effect":"Allow","Action":["ec2:Describe*","ec2:CreateVpc","iam:Get*","iam:List*","iam:CreateRole"],"Resource":"*"},
@@ -172,18 +172,18 @@ func TestTagsAreSetOnWhatHasLostThoseThatAreRemoved(t *testing.T) {
 		r := s.create(token, "tagged", tagged(object{"Stack": "local", "Old": "1"}))
 		s.update(r, tagged(object{"Stack": "local", "New": "1"}))
 		err := s.tryUpdate(r, tagged(object{"New": "2"}), false)
-		require.ErrorContains(t, err, c.refusal, "the provider removes the tag Stack first")
+		require.ErrorContains(t, err, c.refusal, "the provider removes the tag Stack before it sets the new tags")
 	}
 }
 
-func TestABucketsPolicyCountsForWhatTheProviderDoesWithIt(t *testing.T) {
+func TestBucketPolicyAppliesToProviderCalls(t *testing.T) {
 	s := newSite(t)
 	s.grant("deploy", `{"Effect":"Allow","Action":"s3:*","Resource":"*"}`)
 	s.grant("other", `{"Effect":"Allow","Action":"s3:Get*","Resource":"*"}`)
-	back := s.as("other")
+	restore := s.as("other")
 	require.True(t, s.refresh(s.tls))
 	require.ErrorContains(t, s.delete(s.tls), "because no identity-based policy allows the s3:DeleteBucketPolicy action")
-	back()
+	restore()
 	s.update(s.tls, object{"bucket": s.content.id, "policy": object{"Version": "2012-10-17", "Statement": []object{
 		{"Effect": "Deny", "Principal": object{"AWS": "*"}, "Action": "s3:DeleteBucketPolicy",
 			"Resource": s.content.get("arn")},
@@ -194,7 +194,7 @@ func TestABucketsPolicyCountsForWhatTheProviderDoesWithIt(t *testing.T) {
 		"s3:DeleteBucketPolicy on resource: arn:aws:s3:::site-content with an explicit deny")
 }
 
-func TestNobodyComesInWithAKeyThatTheLocalCloudDoesNotHave(t *testing.T) {
+func TestInvalidCredentialsAreRejected(t *testing.T) {
 	s := newSite(t)
 	for want, given := range map[string]store.Account{
 		"MissingAuthenticationToken": {},
@@ -213,7 +213,7 @@ func TestNobodyComesInWithAKeyThatTheLocalCloudDoesNotHave(t *testing.T) {
 	require.True(t, s.refresh(s.vip))
 }
 
-func TestTheCallerIsWhoseKeyItIs(t *testing.T) {
+func TestCallerIsIdentifiedByAccessKey(t *testing.T) {
 	h := newHarness(t)
 	h.grant("preview", `{"Effect":"Deny","Action":"*","Resource":"*"}`)
 	arn := func() string {
@@ -222,19 +222,19 @@ func TestTheCallerIsWhoseKeyItIs(t *testing.T) {
 		return who.ARN
 	}
 	require.Equal(t, "arn:aws:iam::123456789012:user/localcloud", arn())
-	back := h.as("preview")
+	restore := h.as("preview")
 	require.Equal(t, "arn:aws:sts::123456789012:assumed-role/preview/localcloud", arn())
-	back()
+	restore()
 }
 
-func TestARoleThatIsAskedForAndNotThereIsToldFromThoseThatAre(t *testing.T) {
+func TestUnknownRoleErrorListsExistingRoles(t *testing.T) {
 	h := newHarness(t)
 	_, err := h.plugin.roleAccount(t.Context(), "preview")
-	require.ErrorContains(t, err, `no role "preview"; there is none yet`)
+	require.ErrorContains(t, err, `no role "preview"; no roles exist yet`)
 	h.grant("deploy", `{"Effect":"Allow","Action":"s3:ListBucket","Resource":"*"}`)
 	h.grant("drill", `{"Effect":"Allow","Action":"s3:ListBucket","Resource":"*"}`)
 	_, err = h.plugin.roleAccount(t.Context(), "preview")
-	require.ErrorContains(t, err, `no role "preview"; there are deploy, drill`)
+	require.ErrorContains(t, err, `no role "preview"; existing roles: deploy, drill`)
 	first, err := h.plugin.roleAccount(t.Context(), "deploy")
 	require.NoError(t, err)
 	again, err := h.plugin.roleAccount(t.Context(), "deploy")
@@ -243,12 +243,12 @@ func TestARoleThatIsAskedForAndNotThereIsToldFromThoseThatAre(t *testing.T) {
 	require.Equal(t, map[string]string{first.AccessKeyID: first.SecretAccessKey}, h.objects.accounts)
 }
 
-func TestABucketThatThePluginDidNotMakeIsWithinARolesReachToo(t *testing.T) {
+func TestRoleCanAccessUnmanagedBuckets(t *testing.T) {
 	h := newHarness(t)
-	const theirs = `{"Version":"2012-10-17","Statement":{"Sid":"TLS","Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"arn:aws:s3:::state/*","Condition":{"Bool":{"aws:SecureTransport":"false"}}}}`
-	h.objects.buckets["state"] = &fakeBucket{policy: theirs}
+	const foreign = `{"Version":"2012-10-17","Statement":{"Sid":"TLS","Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"arn:aws:s3:::state/*","Condition":{"Bool":{"aws:SecureTransport":"false"}}}}`
+	h.objects.buckets["state"] = &fakeBucket{policy: foreign}
 	h.grant("preview", `{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::state/*"}`)
-	require.Equal(t, theirs, h.objects.buckets["state"].policy, "nobody acts as the role yet")
+	require.Equal(t, foreign, h.objects.buckets["state"].policy, "the role has no account yet")
 	account, err := h.plugin.roleAccount(t.Context(), "preview")
 	require.NoError(t, err)
 	require.Contains(t, h.objects.buckets["state"].policy, account.AccessKeyID)
@@ -261,11 +261,11 @@ func TestABucketThatThePluginDidNotMakeIsWithinARolesReachToo(t *testing.T) {
 	require.Contains(t, h.objects.buckets["late"].policy, all.AccessKeyID)
 }
 
-func TestEveryClauseOfTheTableIsUnderstood(t *testing.T) {
+func TestEveryPermissionClauseIsValid(t *testing.T) {
 	h := newHarness(t)
 	special := func(k *kind, word string) (known bool) {
 		require.NoError(t, h.plugin.run(t.Context(), func(op *operation) error {
-			_, known = question{operation: op, kind: k}.special(word)
+			_, known = accessQuery{operation: op, kind: k}.special(word)
 			return nil
 		}))
 		return known
@@ -301,13 +301,13 @@ func TestEveryClauseOfTheTableIsUnderstood(t *testing.T) {
 	}
 }
 
-func TestEveryReferenceIsToATypeThatExists(t *testing.T) {
+func TestEveryReferenceNamesAnExistingType(t *testing.T) {
 	kinds := newHarness(t).plugin.kinds
 	for token, k := range kinds {
 		for name, input := range k.Inputs {
 			if input.RefersTo != "" {
 				require.Contains(t, kinds, input.RefersTo, "%s of %s", name, token)
-				require.NotEmpty(t, kinds[input.RefersTo].Missing, "what AWS answers to a reference to no %s", input.RefersTo)
+				require.NotEmpty(t, kinds[input.RefersTo].Missing, "no AWS error for a missing %s", input.RefersTo)
 			}
 		}
 	}

@@ -8,26 +8,27 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// reviewed reads a policy that the program in ops/access makes, for the local cloud's region.
-func reviewed(t *testing.T, name string) string {
+// reviewedPolicy reads the reviewed test data for a policy that the program in ops/access creates, for the local
+// cloud's region.
+func reviewedPolicy(t *testing.T, name string) string {
 	t.Helper()
 	text, err := os.ReadFile("../../../../ops/access/permissions/testdata/" + name + ".json")
 	require.NoError(t, err)
 	return strings.ReplaceAll(string(text), "eu-central-1", "us-east-1")
 }
 
-func TestTheDeployRoleIsNoAdministrator(t *testing.T) {
+func TestDeployRoleCannotEscalatePrivileges(t *testing.T) {
 	const (
 		roleType, policyType = "aws:iam/role:Role", "aws:iam/rolePolicy:RolePolicy"
 		everything           = `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}`
 	)
 	h := newHarness(t)
 	boundary := h.create("aws:iam/policy:Policy", "boundary",
-		object{"name": "immutable-infra-server-test", "policy": reviewed(t, "server-test")})
+		object{"name": "immutable-infra-server-test", "policy": reviewedPolicy(t, "server-test")})
 	other := h.create("aws:iam/policy:Policy", "other", object{"name": "other", "policy": everything})
 	require.Equal(t, "arn:aws:iam::123456789012:policy/immutable-infra-server-test", boundary.id)
 	h.create(roleType, "deploy", object{"name": "deploy", "assumeRolePolicy": trustEC2})
-	h.create(policyType, "deploy", object{"name": "deploy", "role": "deploy", "policy": reviewed(t, "deploy-test")})
+	h.create(policyType, "deploy", object{"name": "deploy", "role": "deploy", "policy": reviewedPolicy(t, "deploy-test")})
 	server := func(changes object) object {
 		inputs := object{"name": "web", "path": "/immutable-infra/test/", "assumeRolePolicy": trustEC2,
 			"permissionsBoundary": boundary.id}
@@ -39,7 +40,7 @@ func TestTheDeployRoleIsNoAdministrator(t *testing.T) {
 	unbounded := object{"name": "old", "path": "/immutable-infra/test/", "assumeRolePolicy": trustEC2}
 	old := h.create(roleType, "old", unbounded)
 
-	back := h.as("deploy")
+	restore := h.as("deploy")
 	for name, inputs := range map[string]object{
 		"no boundary":          {"name": "web", "path": "/immutable-infra/test/", "assumeRolePolicy": trustEC2},
 		"another boundary":     server(object{"permissionsBoundary": other.id}),
@@ -66,29 +67,29 @@ func TestTheDeployRoleIsNoAdministrator(t *testing.T) {
 		false), "iam:CreatePolicyVersion")
 	require.ErrorContains(t, h.delete(boundary), "iam:DeletePolicy")
 
-	// A role from before there were boundaries gets its own without being replaced, and may then have policies.
+	// A role that predates boundaries gets one without being replaced, and can then have policies.
 	unbounded["permissionsBoundary"] = boundary.id
 	h.update(old, unbounded)
 	h.create(policyType, "old", object{"name": "all", "role": old.id, "policy": everything})
 	require.True(t, h.refresh(old))
 	require.Equal(t, boundary.id, old.get("permissionsBoundary"))
-	back()
+	restore()
 
 	require.ErrorContains(t, h.delete(boundary), "DeleteConflict")
-	h.refuses("NoSuchEntity", roleType,
+	h.createFails("NoSuchEntity", roleType,
 		server(object{"name": "late", "permissionsBoundary": "arn:aws:iam::123456789012:policy/missing"}))
-	h.refuses("EntityAlreadyExists", "aws:iam/policy:Policy", object{"name": "other", "policy": everything})
-	h.refuses("LimitExceeded", "aws:iam/policy:Policy",
+	h.createFails("EntityAlreadyExists", "aws:iam/policy:Policy", object{"name": "other", "policy": everything})
+	h.createFails("LimitExceeded", "aws:iam/policy:Policy",
 		object{"policy": strings.Replace(everything, `"*"`, `"ec2:`+strings.Repeat("a", maxManagedPolicy)+`"`, 1)})
-	h.refuses("MalformedPolicyDocument", "aws:iam/policy:Policy", object{"policy": "{}"})
+	h.createFails("MalformedPolicyDocument", "aws:iam/policy:Policy", object{"policy": "{}"})
 }
 
-func TestAServerReachesWithItsRoleWhatTheBoundaryAllowsAndNoMore(t *testing.T) {
+func TestBoundaryLimitsServerRole(t *testing.T) {
 	s := newSite(t)
 	own := s.create("aws:s3/bucketV2:BucketV2", "own", object{"bucket": "test-backup-1"})
 	s.create("aws:s3/bucketV2:BucketV2", "foreign", object{"bucket": "payroll"})
 	boundary := s.create("aws:iam/policy:Policy", "boundary",
-		object{"name": "boundary", "policy": reviewed(t, "server-test")})
+		object{"name": "boundary", "policy": reviewedPolicy(t, "server-test")})
 	const everything = `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}`
 	s.create("aws:iam/role:Role", "web",
 		object{"name": "web", "assumeRolePolicy": trustEC2, "permissionsBoundary": boundary.id})
@@ -104,10 +105,11 @@ func TestAServerReachesWithItsRoleWhatTheBoundaryAllowsAndNoMore(t *testing.T) {
 	_, err := s.tryCreate("aws:s3/bucketV2:BucketV2", "mine", object{"bucket": "mine"})
 	require.ErrorContains(t, err, "because no permissions boundary allows the s3:CreateBucket action")
 
-	// The boundary is changed by an administrator, and counts at once.
+	// An administrator's change of the boundary takes effect at once.
 	s.given = s.root
 	s.update(boundary, object{
-		"name": "boundary", "policy": strings.Replace(reviewed(t, "server-test"), `"s3:PutObject"`, `"s3:GetObject"`, 1),
+		"name":   "boundary",
+		"policy": strings.Replace(reviewedPolicy(t, "server-test"), `"s3:PutObject"`, `"s3:GetObject"`, 1),
 	})
 	require.NotContains(t, s.objects.buckets[own.id].policy, `"s3:PutObject"`)
 }

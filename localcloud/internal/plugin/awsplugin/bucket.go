@@ -14,14 +14,14 @@ import (
 )
 
 const (
-	// hostedZoneID is that of S3's website endpoints in us-east-1, which Pulumi
-	// shows for a bucket. Here it serves in every region.
+	// hostedZoneID is the hosted zone of S3's website endpoints in us-east-1, which is an output of buckets. Here it
+	// is the same in all regions.
 	hostedZoneID = "Z3AQBSTGFYJSTF"
-	// defaultOwnership is that of a bucket without ownership controls of its own.
+	// defaultOwnership is the object ownership of a bucket without ownership controls.
 	defaultOwnership = "BucketOwnerEnforced"
 )
 
-// checkBucket follows the rules for the names of general purpose buckets.
+// checkBucket checks the naming rules for general purpose buckets.
 func checkBucket(_ *operation, r store.Record) error {
 	name := r.Text("bucket")
 	_, notAddress := netip.ParseAddr(name)
@@ -53,7 +53,7 @@ func makeBucket(ctx context.Context, op *operation, r store.Record) error {
 	})
 }
 
-// applyBucket gives a new bucket the access that roles had to it before it was made.
+// applyBucket gives roles access to a new bucket, as their policies can refer to it before it exists.
 func applyBucket(ctx context.Context, op *operation, before, after store.Record) error {
 	if before != nil {
 		return nil
@@ -64,13 +64,13 @@ func applyBucket(ctx context.Context, op *operation, before, after store.Record)
 func showBucket(ctx context.Context, op *operation, r store.Record) (store.Record, error) {
 	name := r.Text("id")
 	exists := false
-	err := op.onS3("look for bucket "+name, func(server objectStore) (err error) {
+	err := op.onS3("read bucket "+name, func(server objectStore) (err error) {
 		exists, err = server.BucketExists(ctx, name)
 		return err
 	})
 	if err == nil && !exists {
 		delete(op.Buckets, name)
-		err = errGone
+		err = errNotFound
 	}
 	return r, err
 }
@@ -87,9 +87,9 @@ func removeBucket(ctx context.Context, op *operation, r store.Record) error {
 	})
 }
 
-// applyVersioning suspends versioning when the setting goes: S3 has no way back to a bucket without versions.
+// applyVersioning suspends versioning if the setting is deleted: in S3, versioning cannot be turned off again.
 func applyVersioning(ctx context.Context, op *operation, before, after store.Record) error {
-	name, status := either(before, after).Text("bucket"), "Suspended"
+	name, status := latest(before, after).Text("bucket"), "Suspended"
 	if after != nil {
 		status = after.Text("versioningConfiguration.status")
 	}
@@ -99,13 +99,13 @@ func applyVersioning(ctx context.Context, op *operation, before, after store.Rec
 }
 
 func applyOwnership(ctx context.Context, op *operation, before, after store.Record) error {
-	name, ownership := either(before, after).Text("bucket"), cmp.Or(after.Text("rule.objectOwnership"), defaultOwnership)
+	name, ownership := latest(before, after).Text("bucket"), cmp.Or(after.Text("rule.objectOwnership"), defaultOwnership)
 	return op.onS3("set the object ownership of bucket "+name, func(server objectStore) error {
 		return server.PutOwnership(ctx, name, ownership)
 	})
 }
 
-// bucketPolicy returns the policy that the program gave a bucket, or nil.
+// bucketPolicy returns a bucket's policy as the program set it, or nil.
 func (op *operation) bucketPolicy(name string) (*policy.Document, error) {
 	b := op.Buckets[name]
 	if b == nil || b.Policy == nil {
@@ -118,9 +118,9 @@ func (op *operation) bucketPolicy(name string) (*policy.Document, error) {
 	return &document, nil
 }
 
-// checkBucketPolicy checks a bucket's policy. The S3 server gets it merged with
-// the policies of roles; the program sees only its own. It is never public: every
-// new bucket has a public access block, and localcloud has no buckets without.
+// checkBucketPolicy validates a bucket policy. The S3 server gets it merged with the policies of roles, but the
+// program sees only its own. It must not be public: on AWS, every new bucket has a public access block, and
+// localcloud does not support buckets without one.
 func checkBucketPolicy(op *operation, r store.Record) error {
 	document, err := policy.BucketPolicy(r.Text("bucket"), r.Text("policy"))
 	if err != nil {
@@ -136,11 +136,11 @@ func checkBucketPolicy(op *operation, r store.Record) error {
 }
 
 func applyBucketPolicy(ctx context.Context, op *operation, before, after store.Record) error {
-	return op.syncBucket(ctx, either(before, after).Text("bucket"))
+	return op.syncBucket(ctx, latest(before, after).Text("bucket"))
 }
 
-// checkLifecycle checks a lifecycle configuration as S3 does. It has no effect: a rehearsal is over
-// within days.
+// checkLifecycle validates a lifecycle configuration as S3 does. The configuration has no effect, since a
+// rehearsal is over within days.
 func checkLifecycle(_ *operation, r store.Record) error {
 	ids := map[string]bool{}
 	for _, rule := range r.Objects("rules") {

@@ -8,7 +8,7 @@ import (
 
 const publicRead = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::site-content/*"}]}`
 
-func TestABucketLooksAsOnAWS(t *testing.T) {
+func TestBucketOutputsMatchAWS(t *testing.T) {
 	s := newSite(t)
 	require.Equal(t, "arn:aws:s3:::site-content", s.content.get("arn"))
 	require.Equal(t, "site-content.s3.us-east-1.amazonaws.com", s.content.get("bucketRegionalDomainName"))
@@ -17,7 +17,7 @@ func TestABucketLooksAsOnAWS(t *testing.T) {
 	require.Equal(t, "BucketOwnerEnforced", b.ownership)
 }
 
-func TestSettingsOfBucketsThatAWSRefusesAreRefused(t *testing.T) {
+func TestInvalidBucketSettingsAreRejected(t *testing.T) {
 	s := newSite(t)
 	const lifecycle = "aws:s3/bucketLifecycleConfigurationV2:BucketLifecycleConfigurationV2"
 	rules := func(rules ...object) object { return object{"bucket": s.content.id, "rules": rules} }
@@ -25,18 +25,18 @@ func TestSettingsOfBucketsThatAWSRefusesAreRefused(t *testing.T) {
 		code, token string
 		inputs      object
 	}{
-		"a bucket that exists": {"BucketAlreadyOwnedByYou", "aws:s3/bucketV2:BucketV2",
+		"an existing bucket": {"BucketAlreadyOwnedByYou", "aws:s3/bucketV2:BucketV2",
 			object{"bucket": s.content.id}},
-		"a bucket with a bad name":     {"InvalidBucketName", "aws:s3/bucketV2:BucketV2", object{"bucket": "Content"}},
-		"a bucket named as an address": {"InvalidBucketName", "aws:s3/bucketV2:BucketV2", object{"bucket": "10.0.0.1"}},
-		"versioning of no bucket": {"NoSuchBucket", "aws:s3/bucketVersioningV2:BucketVersioningV2",
+		"an invalid bucket name":            {"InvalidBucketName", "aws:s3/bucketV2:BucketV2", object{"bucket": "Content"}},
+		"a bucket named like an IP address": {"InvalidBucketName", "aws:s3/bucketV2:BucketV2", object{"bucket": "10.0.0.1"}},
+		"versioning of a missing bucket": {"NoSuchBucket", "aws:s3/bucketVersioningV2:BucketVersioningV2",
 			object{"bucket": "none", "versioningConfiguration": object{"status": "Enabled"}}},
-		"the bucket of another account": {"AccessDenied", "aws:s3/bucketVersioningV2:BucketVersioningV2",
+		"another account's bucket": {"AccessDenied", "aws:s3/bucketVersioningV2:BucketVersioningV2",
 			object{"bucket": s.content.id, "expectedBucketOwner": "210987654321",
 				"versioningConfiguration": object{"status": "Enabled"}}},
 		"a public policy": {"BlockPublicPolicy", "aws:s3/bucketPolicy:BucketPolicy",
 			object{"bucket": s.content.id, "policy": publicRead}},
-		"a policy for a role": {"localcloud knows only", "aws:s3/bucketPolicy:BucketPolicy", object{"bucket": s.content.id,
+		"a policy for a role": {"localcloud supports only", "aws:s3/bucketPolicy:BucketPolicy", object{"bucket": s.content.id,
 			"policy": object{"Version": "2012-10-17",
 				"Statement": object{"Effect": "Allow", "Principal": object{"AWS": "arn:aws:iam::123456789012:role/nobody"},
 					"Action": "s3:GetObject", "Resource": "arn:aws:s3:::site-content/*"}}}},
@@ -44,41 +44,41 @@ func TestSettingsOfBucketsThatAWSRefusesAreRefused(t *testing.T) {
 			object{"bucket": s.content.id, "policy": object{
 				"Statement": object{"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "arn:aws:s3:::site-backup"},
 			}}},
-		"a rule that does nothing": {"at least one action", lifecycle, rules(object{"id": "a", "status": "Enabled"})},
-		"a rule's name twice": {"Rule ID must be unique", lifecycle, rules(object{"id": "a", "status": "Enabled",
+		"a rule without an action": {"at least one action", lifecycle, rules(object{"id": "a", "status": "Enabled"})},
+		"a duplicate rule ID": {"Rule ID must be unique", lifecycle, rules(object{"id": "a", "status": "Enabled",
 			"expiration": object{"expiredObjectDeleteMarker": true}}, object{"id": "a", "status": "Enabled",
 			"expiration": object{"expiredObjectDeleteMarker": true}})},
-		"an upload that is never aborted": {"must be a positive integer", lifecycle, rules(object{"id": "a",
+		"aborting uploads after zero days": {"must be a positive integer", lifecycle, rules(object{"id": "a",
 			"status": "Enabled", "abortIncompleteMultipartUpload": object{"daysAfterInitiation": 0}})},
-		"a rule without days": {"must be a positive integer", lifecycle,
+		"expiring noncurrent versions after zero days": {"must be a positive integer", lifecycle,
 			rules(object{"id": "a", "status": "Enabled", "noncurrentVersionExpiration": object{"noncurrentDays": 0}})},
-		"a rule that keeps too many": {"newerNoncurrentVersions", lifecycle, rules(object{"id": "a", "status": "Enabled",
+		"too many noncurrent versions": {"newerNoncurrentVersions", lifecycle, rules(object{"id": "a", "status": "Enabled",
 			"noncurrentVersionExpiration": object{"noncurrentDays": 1, "newerNoncurrentVersions": 101}})},
 		"encryption without a rule": {"MalformedXML",
 			"aws:s3/bucketServerSideEncryptionConfigurationV2:BucketServerSideEncryptionConfigurationV2",
 			object{"bucket": s.content.id, "rules": []object{}}},
 	} {
-		t.Run(name, func(t *testing.T) { s.refuses(c.code, c.token, c.inputs) })
+		t.Run(name, func(t *testing.T) { s.createFails(c.code, c.token, c.inputs) })
 	}
 }
 
-func TestABucketTakesNoPublicPolicyWithAndWithoutItsBlock(t *testing.T) {
+func TestPublicBucketPolicyIsRejectedWithOrWithoutAccessBlock(t *testing.T) {
 	h := newHarness(t)
 	h.create("aws:s3/bucketV2:BucketV2", "content", object{"bucket": "site-content"})
-	h.refuses("BlockPublicPolicy", "aws:s3/bucketPolicy:BucketPolicy",
+	h.createFails("BlockPublicPolicy", "aws:s3/bucketPolicy:BucketPolicy",
 		object{"bucket": "site-content", "policy": publicRead})
 	block := h.create("aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", "content", object{
 		"bucket": "site-content", "blockPublicAcls": true, "blockPublicPolicy": true, "ignorePublicAcls": true,
 		"restrictPublicBuckets": true,
 	})
-	h.refuses("BlockPublicPolicy", "aws:s3/bucketPolicy:BucketPolicy",
+	h.createFails("BlockPublicPolicy", "aws:s3/bucketPolicy:BucketPolicy",
 		object{"bucket": "site-content", "policy": publicRead})
 	require.NoError(t, h.delete(block))
-	h.refuses("BlockPublicPolicy", "aws:s3/bucketPolicy:BucketPolicy",
+	h.createFails("BlockPublicPolicy", "aws:s3/bucketPolicy:BucketPolicy",
 		object{"bucket": "site-content", "policy": publicRead})
 }
 
-func TestABucketWithObjectsIsNotLostByAccident(t *testing.T) {
+func TestNonEmptyBucketIsDeletedOnlyWithForceDestroy(t *testing.T) {
 	h := newHarness(t)
 	b := h.create("aws:s3/bucketV2:BucketV2", "backup", object{"bucket": "site-backup"})
 	h.objects.buckets[b.id].objects = []string{"acme.json"}
@@ -88,13 +88,13 @@ func TestABucketWithObjectsIsNotLostByAccident(t *testing.T) {
 	require.NoError(t, h.delete(b))
 }
 
-func TestVersioningThatWasOnIsOnlyEverSuspended(t *testing.T) {
+func TestDeletingVersioningSuspendsIt(t *testing.T) {
 	s := newSite(t)
 	require.NoError(t, s.delete(s.versioning))
 	require.Equal(t, "Suspended", s.objects.buckets["site-content"].versioning)
 }
 
-func TestABucketThatIsGoneIsFoundOutByARefresh(t *testing.T) {
+func TestRefreshDetectsMissingBucket(t *testing.T) {
 	s := newSite(t)
 	delete(s.objects.buckets, "site-content")
 	require.False(t, s.refresh(s.content))
@@ -102,7 +102,7 @@ func TestABucketThatIsGoneIsFoundOutByARefresh(t *testing.T) {
 	require.NoError(t, s.delete(s.content))
 }
 
-func TestANamePrefixIsCompletedByAWSAndNoChangeLater(t *testing.T) {
+func TestBucketPrefixIsCompletedOnceAndCausesNoDiff(t *testing.T) {
 	h := newHarness(t)
 	inputs := object{"bucketPrefix": "immutable-infra-local-content-"}
 	first := h.create("aws:s3/bucketV2:BucketV2", "content", inputs)
@@ -114,7 +114,7 @@ func TestANamePrefixIsCompletedByAWSAndNoChangeLater(t *testing.T) {
 	require.False(t, diff.HasChanges, "%v", diff.DetailedDiff)
 }
 
-func TestTheProgramsLifecycleIsNoChangeAfterARefresh(t *testing.T) {
+func TestLifecycleRulesCauseNoDiffAfterRefresh(t *testing.T) {
 	s := newSite(t)
 	inputs := object{"bucket": s.content.id, "rules": []object{{
 		"id": "bound-noncurrent-versions", "status": "Enabled", "filter": object{"prefix": ""},

@@ -11,47 +11,47 @@ import (
 	"immutable-infra/localcloud/internal/plugin/awsplugin/schema"
 )
 
-func TestWhatLocalcloudDoesNotKnowIsRefusedByName(t *testing.T) {
+func TestUnsupportedInputsAreRejectedByName(t *testing.T) {
 	h := newHarness(t)
 	for name, c := range map[string]struct {
 		token  string
 		inputs object
 		want   string
 	}{
-		"a misspelt property": {
+		"a misspelled property": {
 			"aws:ec2/vpc:Vpc", object{"cidrBlok": "10.0.0.0/16", "cidrBlock": "10.0.0.0/16"},
-			`cidrBlok: unknown property "cidrBlok" of aws:ec2/vpc:Vpc; known are: assignGeneratedIpv6CidrBlock, cidrBlock`,
+			`cidrBlok: unknown property "cidrBlok" of aws:ec2/vpc:Vpc; valid properties: assignGeneratedIpv6CidrBlock, cidrBlock`,
 		},
-		"a misspelt nested property": {
+		"a misspelled nested property": {
 			"aws:s3/bucketVersioningV2:BucketVersioningV2",
 			object{"bucket": "b", "versioningConfiguration": object{"status": "Enabled", "state": "on"}},
 			`versioningConfiguration.state: unknown property "versioningConfiguration.state"`,
 		},
-		"a misspelt property in a list": {
+		"a misspelled property in a list": {
 			"aws:ec2/routeTable:RouteTable",
 			object{"vpcId": "vpc-1", "routes": []object{{"cidrBlock": "0.0.0.0/0", "gatewayId": "igw-1", "gateway": "x"}}},
 			`routes[0].gateway: unknown property "routes[0].gateway"`,
 		},
-		"a property that AWS has": {
+		"an unsupported AWS property": {
 			"aws:ec2/eip:Eip", object{"instance": "i-1"},
 			`instance: localcloud does not support property "instance" of aws:ec2/eip:Eip: use aws:ec2/eipAssociation:EipAssociation`,
 		},
-		"a deprecated setting of a bucket": {
+		"a deprecated bucket setting": {
 			"aws:s3/bucketV2:BucketV2", object{"versionings": []object{{"enabled": true}}},
 			`use aws:s3/bucketVersioningV2:BucketVersioningV2`,
 		},
-		"a nested property that AWS has": {
+		"an unsupported nested AWS property": {
 			"aws:ec2/routeTable:RouteTable", object{"vpcId": "vpc-1",
 				"routes": []object{{"cidrBlock": "0.0.0.0/0", "gatewayId": "igw-1", "natGatewayId": "nat-1"}}},
 			`routes[0].natGatewayId: localcloud does not support property`,
 		},
-		"a value that it cannot honour": {
+		"an unsupported value": {
 			"aws:ec2/instance:Instance",
 			object{"ami": testAMI, "instanceType": "t3.small", "subnetId": "subnet-1", "monitoring": true,
 				"vpcSecurityGroupIds": []string{"sg-1"}},
 			`monitoring: localcloud does not support this value of property "monitoring" of aws:ec2/instance:Instance; write one of [false]`,
 		},
-		"a rule for a group": {
+		"a rule with a group as source": {
 			"aws:ec2/securityGroup:SecurityGroup", object{"vpcId": "vpc-1", "ingress": []object{{"protocol": "tcp",
 				"fromPort": 80, "toPort": 80, "cidrBlocks": []string{"10.0.0.0/8"}, "securityGroups": []string{"sg-1"}}}},
 			`ingress[0].securityGroups: localcloud does not support property "ingress[0].securityGroups"`,
@@ -62,17 +62,17 @@ func TestWhatLocalcloudDoesNotKnowIsRefusedByName(t *testing.T) {
 			`ingress[0].protocol: localcloud does not support this value of property "ingress[0].protocol" of ` +
 				`aws:ec2/securityGroup:SecurityGroup; write one of ["tcp"]`,
 		},
-		"a bucket without versions": {
+		"suspended versioning": {
 			"aws:s3/bucketVersioningV2:BucketVersioningV2",
 			object{"bucket": "b", "versioningConfiguration": object{"status": "Suspended"}},
 			`versioningConfiguration.status: localcloud does not support this value of property`,
 		},
-		"a bucket that may be public": {
+		"a bucket that can be public": {
 			"aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", object{"bucket": "b", "blockPublicAcls": true,
 				"blockPublicPolicy": false, "ignorePublicAcls": true, "restrictPublicBuckets": true},
 			`blockPublicPolicy: localcloud does not support this value of property`,
 		},
-		"objects that expire": {
+		"expiring objects": {
 			"aws:s3/bucketLifecycleConfigurationV2:BucketLifecycleConfigurationV2",
 			object{"bucket": "b", "rules": []object{{"id": "a", "status": "Enabled",
 				"expiration": object{"days": 1, "expiredObjectDeleteMarker": true}}}},
@@ -83,7 +83,7 @@ func TestWhatLocalcloudDoesNotKnowIsRefusedByName(t *testing.T) {
 			object{"bucket": "b", "rules": []object{{"bucketKeyEnabled": true}}},
 			`missing required property "rules[0].applyServerSideEncryptionByDefault"`,
 		},
-		"a role that takes its policies with it": {
+		"a role that detaches its policies on deletion": {
 			"aws:iam/role:Role", object{"assumeRolePolicy": trustEC2, "forceDetachPolicies": true},
 			`forceDetachPolicies: localcloud does not support property`,
 		},
@@ -95,15 +95,15 @@ func TestWhatLocalcloudDoesNotKnowIsRefusedByName(t *testing.T) {
 			"aws:ec2/subnet:Subnet", object{"vpcId": "vpc-1"},
 			`cidrBlock: missing required property "cidrBlock" of aws:ec2/subnet:Subnet`,
 		},
-		"two properties that exclude each other": {
+		"two conflicting properties": {
 			"aws:iam/instanceProfile:InstanceProfile", object{"name": "a", "namePrefix": "b"},
 			`name: "name" conflicts with "namePrefix"`,
 		},
-		"a prefix that leaves no room for what completes it": {
+		"a prefix that is too long for a generated suffix": {
 			"aws:s3/bucketV2:BucketV2", object{"bucketPrefix": strings.Repeat("a", 38)},
 			`bucketPrefix: expected length of bucketPrefix to be in the range (0 - 37)`,
 		},
-		"a tag that is no string": {
+		"a tag that is not a string": {
 			"aws:ec2/vpc:Vpc", object{"cidrBlock": "10.0.0.0/16", "tags": object{"n": 1}},
 			`tags.n: expected a string, got a number`,
 		},
@@ -116,19 +116,19 @@ func TestWhatLocalcloudDoesNotKnowIsRefusedByName(t *testing.T) {
 	}
 }
 
-func TestAllProblemsOfAResourceAreToldAtOnce(t *testing.T) {
+func TestAllInputErrorsAreReportedAtOnce(t *testing.T) {
 	_, failures := newHarness(t).check("aws:ec2/instance:Instance", "x", object{"amy": "", "tenancy": "host"})
 	require.Len(t, failures, 6, "%v", failures)
 }
 
-func TestAnUnknownResourceTypeIsNamedBesideThoseThatExist(t *testing.T) {
+func TestUnknownResourceTypeErrorListsSupportedTypes(t *testing.T) {
 	h := newHarness(t)
 	_, err := h.server.Check(p.CheckRequest{Urn: urnOf("aws:rds/instance:Instance", "db"), Inputs: property.Map{}})
 	require.ErrorContains(t, err,
 		"localcloud does not support resource type aws:rds/instance:Instance; it supports aws:ec2/eip:Eip, ")
 }
 
-func TestAPreviewPassesValuesThatAreNotKnownYet(t *testing.T) {
+func TestPreviewAcceptsUnknownValues(t *testing.T) {
 	h := newHarness(t)
 	unknown := property.New(property.Computed)
 	checked, failures := h.check("aws:ec2/instance:Instance", "server", object{
@@ -184,7 +184,7 @@ func TestNamesAreGeneratedOnceAndKept(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, name, again.Inputs.Get(property).AsString(), token)
 		replacement, _ := h.check(token, "Site", inputs)
-		require.NotEqual(t, name, replacement.Get(property).AsString(), "a replacement gets a name of its own")
+		require.NotEqual(t, name, replacement.Get(property).AsString(), "a replacement gets a new name")
 	}
 	_, failures := h.check("aws:s3/bucketV2:BucketV2", strings.Repeat("a", 60), object{})
 	require.Len(t, failures, 1)
@@ -193,7 +193,7 @@ func TestNamesAreGeneratedOnceAndKept(t *testing.T) {
 	require.False(t, checked.Get("name").IsString())
 }
 
-func TestTagsAreShownOnEveryResourceThatCanHaveThem(t *testing.T) {
+func TestTagsAllIsSetOnTaggableResourcesOnly(t *testing.T) {
 	h := newHarness(t)
 	tags := object{"project": "site", "stack": "local"}
 	v := h.create("aws:ec2/vpc:Vpc", "v", object{"cidrBlock": "10.0.0.0/16", "tags": tags})
@@ -203,18 +203,18 @@ func TestTagsAreShownOnEveryResourceThatCanHaveThem(t *testing.T) {
 	require.True(t, p.outputs.Get("tagsAll").IsNull())
 }
 
-func TestASecretInputStaysSecretInTheOutputs(t *testing.T) {
+func TestSecretInputStaysSecretInOutputs(t *testing.T) {
 	s := newSite(t)
 	secret := property.New("#cloud-config\npassword: x\n").WithSecret(true)
 	server := s.create("aws:ec2/instance:Instance", "server2", s.serverInputs(object{"userData": secret}))
 	require.True(t, server.outputs.Get("userData").Secret())
 	require.NotContains(t, server.get("userData"), "password")
 	require.True(t, s.refresh(server))
-	require.True(t, server.inputs.Get("userData").Equals(secret), "a refresh keeps the user data and its secrecy")
+	require.True(t, server.inputs.Get("userData").Equals(secret), "a refresh keeps the user data secret")
 	require.True(t, server.outputs.Get("userData").Secret())
 }
 
-func TestEveryPropertyOfTheSchemaReachesItsRecord(t *testing.T) {
+func TestEverySchemaPropertyReachesTheRecord(t *testing.T) {
 	types, err := schema.Load()
 	require.NoError(t, err)
 	require.Len(t, types, len(kinds()))
@@ -231,7 +231,7 @@ func TestEveryPropertyOfTheSchemaReachesItsRecord(t *testing.T) {
 	}
 }
 
-// sample is a value of a property that differs with the text. Of booleans, only "off" is false.
+// sample returns a value for a property, derived from the text. A boolean is false only for "off".
 func sample(s *schema.Property, text string) property.Value {
 	switch s.Type {
 	case "boolean":
@@ -249,7 +249,7 @@ func sample(s *schema.Property, text string) property.Value {
 	}
 }
 
-// samples give each of the properties a value.
+// samples returns a sample value for each property.
 func samples(properties map[string]*schema.Property, text string) property.Map {
 	fields := map[string]property.Value{}
 	for name, p := range properties {

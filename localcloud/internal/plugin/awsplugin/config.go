@@ -30,21 +30,21 @@ func (pl *plugin) configure(_ context.Context, request p.ConfigureRequest) error
 		for i, f := range failures {
 			reasons[i] = f.Reason
 		}
-		return fmt.Errorf("configure the aws provider: %s", strings.Join(reasons, "; "))
+		return fmt.Errorf("cannot configure the aws provider: %s", strings.Join(reasons, "; "))
 	}
 	state, err := pl.store.Read()
 	if err != nil {
 		return err
 	}
 	if _, err := pl.identify(state); err != nil {
-		return fmt.Errorf("configure the aws provider: validate the credentials: %w", err)
+		return fmt.Errorf("cannot configure the aws provider: cannot validate the credentials: %w", err)
 	}
 	pl.region.Store(&region)
 	return nil
 }
 
-// readRegion reads the one key of the provider's configuration that localcloud knows, and returns
-// all that is wrong with the configuration. The region is empty while it is unknown.
+// readRegion returns the region, which is the only configuration key that localcloud supports, and all problems of
+// the provider's configuration. The region is empty if it is not known yet.
 func readRegion(inputs property.Map) (region string, failures []p.CheckFailure) {
 	fail := func(key, format string, args ...any) {
 		failures = append(failures, p.CheckFailure{Property: key, Reason: fmt.Sprintf(format, args...)})
@@ -52,7 +52,7 @@ func readRegion(inputs property.Map) (region string, failures []p.CheckFailure) 
 	for name, v := range inputs.AllStable {
 		switch {
 		case strings.HasPrefix(name, "__"), name == "version", name == "pluginDownloadURL", v.IsNull(), v.IsComputed():
-			// The engine adds them, or they are not known yet.
+			// Ignore keys that the engine adds and values that are not known yet.
 		case name != "region":
 			fail(name, "localcloud does not support the configuration key aws:%s; it supports region", name)
 		case !v.IsString():

@@ -8,24 +8,24 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestWhatIsWrongInTheProvidersConfigurationIsToldByKey(t *testing.T) {
+func TestProviderConfigurationErrorsNameTheKey(t *testing.T) {
 	h := newHarness(t)
 	for name, c := range map[string]struct {
 		inputs object
 		key    string
 		want   string
 	}{
-		"no region":    {object{}, "region", "pulumi config set aws:region us-east-1"},
-		"a bad region": {object{"region": "mars"}, "region", `"mars" is not an AWS region`},
+		"no region":         {object{}, "region", "pulumi config set aws:region us-east-1"},
+		"an invalid region": {object{"region": "mars"}, "region", `"mars" is not an AWS region`},
 		"an unknown key": {object{"region": "us-east-1", "regoin": "x"}, "regoin",
 			"localcloud does not support the configuration key aws:regoin"},
-		"a key it has not": {object{"region": "us-east-1", "profile": "x"}, "profile",
+		"an unsupported key": {object{"region": "us-east-1", "profile": "x"}, "profile",
 			"localcloud does not support the configuration key aws:profile"},
-		"another account": {object{"region": "us-east-1", "allowedAccountIds": `["210987654321"]`}, "allowedAccountIds",
+		"allowed accounts": {object{"region": "us-east-1", "allowedAccountIds": `["210987654321"]`}, "allowedAccountIds",
 			"localcloud does not support the configuration key aws:allowedAccountIds; it supports region"},
-		"tags": {object{"region": "us-east-1", "defaultTags": `{"tags":{"a":"b"}}`}, "defaultTags",
+		"default tags": {object{"region": "us-east-1", "defaultTags": `{"tags":{"a":"b"}}`}, "defaultTags",
 			"localcloud does not support the configuration key aws:defaultTags"},
-		"a check that is skipped": {object{"region": "us-east-1", "skipMetadataApiCheck": "true"}, "skipMetadataApiCheck",
+		"a skipped check": {object{"region": "us-east-1", "skipMetadataApiCheck": "true"}, "skipMetadataApiCheck",
 			"localcloud does not support the configuration key aws:skipMetadataApiCheck"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -39,7 +39,7 @@ func TestWhatIsWrongInTheProvidersConfigurationIsToldByKey(t *testing.T) {
 	}
 }
 
-func TestTheProgramsConfigurationIsAccepted(t *testing.T) {
+func TestProgramConfigurationIsAccepted(t *testing.T) {
 	h := newHarness(t)
 	response, err := h.server.CheckConfig(p.CheckRequest{Inputs: toMap(object{
 		"region": "eu-central-1", "version": version,
@@ -49,7 +49,7 @@ func TestTheProgramsConfigurationIsAccepted(t *testing.T) {
 	require.Equal(t, "eu-central-1", response.Inputs.Get("region").AsString())
 }
 
-func TestAnotherRegionReplacesTheProvider(t *testing.T) {
+func TestRegionChangeReplacesProvider(t *testing.T) {
 	h := newHarness(t)
 	response, err := h.server.DiffConfig(p.DiffRequest{
 		OldInputs: toMap(object{"region": "us-east-1"}), Inputs: toMap(object{"region": "us-east-2"}),
@@ -63,7 +63,7 @@ func TestAnotherRegionReplacesTheProvider(t *testing.T) {
 	require.False(t, response.HasChanges)
 }
 
-func TestUnknownFunctionsAndArgumentsAreRefusedByName(t *testing.T) {
+func TestUnknownFunctionsAndArgumentsAreRejectedByName(t *testing.T) {
 	h := newHarness(t)
 	_, err := h.server.Invoke(p.InvokeRequest{Token: "aws:ec2/getAmi:getAmi"})
 	require.ErrorContains(t, err, "localcloud does not support function aws:ec2/getAmi:getAmi")

@@ -8,22 +8,22 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestWhichChangesOfAServerReplaceIt(t *testing.T) {
+func TestServerChangesUpdateOrReplace(t *testing.T) {
 	s := newSite(t)
 	for name, c := range map[string]struct {
 		change object
 		want   map[string]p.DiffKind
 	}{
-		"nothing": {object{}, map[string]p.DiffKind{}},
+		"no change": {object{}, map[string]p.DiffKind{}},
 		"a new AMI": {
 			object{"ami": "ami-2"},
 			map[string]p.DiffKind{"ami": p.UpdateReplace},
 		},
-		"user data that replaces": {
+		"user data with replacement on change": {
 			object{"userData": "#cloud-config\n# changed\n"},
 			map[string]p.DiffKind{"userData": p.UpdateReplace},
 		},
-		"user data that does not replace": {
+		"user data without replacement on change": {
 			object{"userData": "#cloud-config\n# changed\n", "userDataReplaceOnChange": false},
 			map[string]p.DiffKind{"userData": p.Update, "userDataReplaceOnChange": p.Update},
 		},
@@ -39,7 +39,7 @@ func TestWhichChangesOfAServerReplaceIt(t *testing.T) {
 			object{"instanceType": "t4g.small"},
 			map[string]p.DiffKind{"instanceType": p.UpdateReplace},
 		},
-		"an instance type that is unknown yet": {
+		"an unknown instance type": {
 			object{"instanceType": property.New(property.Computed)},
 			map[string]p.DiffKind{"instanceType": p.Update},
 		},
@@ -47,23 +47,23 @@ func TestWhichChangesOfAServerReplaceIt(t *testing.T) {
 			object{"metadataOptions": object{"httpTokens": "required", "httpPutResponseHopLimit": 2}},
 			map[string]p.DiffKind{"metadataOptions.httpPutResponseHopLimit": p.Update},
 		},
-		"the encryption of the root volume": {
+		"the root volume's encryption": {
 			object{"rootBlockDevice": object{"volumeType": "gp3", "volumeSize": 20, "encrypted": false}},
 			map[string]p.DiffKind{"rootBlockDevice.encrypted": p.UpdateReplace},
 		},
-		"the size of the root volume": {
+		"the root volume's size": {
 			object{"rootBlockDevice": object{"volumeType": "gp3", "volumeSize": 30, "encrypted": true}},
 			map[string]p.DiffKind{"rootBlockDevice.volumeSize": p.Update},
 		},
-		"a value that AWS had chosen": {
+		"the value that AWS chose": {
 			object{"availabilityZone": "us-east-1a"},
 			map[string]p.DiffKind{},
 		},
-		"a value other than AWS had chosen": {
+		"a value other than AWS chose": {
 			object{"availabilityZone": "us-east-1b"},
 			map[string]p.DiffKind{"availabilityZone": p.AddReplace},
 		},
-		"a profile that is no longer given": {
+		"a removed profile": {
 			object{"iamInstanceProfile": nil},
 			map[string]p.DiffKind{},
 		},
@@ -71,7 +71,7 @@ func TestWhichChangesOfAServerReplaceIt(t *testing.T) {
 			object{"tags": object{"Name": "renamed"}},
 			map[string]p.DiffKind{"tags": p.Update},
 		},
-		"no tags": {
+		"removed tags": {
 			object{"tags": nil},
 			map[string]p.DiffKind{"tags": p.Delete},
 		},
@@ -89,7 +89,7 @@ func TestWhichChangesOfAServerReplaceIt(t *testing.T) {
 	}
 }
 
-func TestTheOrderOfASetAndTheFormOfAPolicyAreNoChange(t *testing.T) {
+func TestSetOrderAndPolicyFormattingCauseNoDiff(t *testing.T) {
 	s := newSite(t)
 	_, diff := s.diff(s.group, object{
 		"vpcId": s.vpc.id,
@@ -104,7 +104,7 @@ func TestTheOrderOfASetAndTheFormOfAPolicyAreNoChange(t *testing.T) {
 	require.False(t, diff.HasChanges, "%v", diff.DetailedDiff)
 }
 
-func TestAReplacementDeletesFirstOnlyWhenTheNameIsFixed(t *testing.T) {
+func TestReplacementDeletesFirstOnlyWithFixedName(t *testing.T) {
 	h := newHarness(t)
 	generated := h.create("aws:iam/role:Role", "r", object{"assumeRolePolicy": trustEC2})
 	_, diff := h.diff(generated, object{"assumeRolePolicy": trustEC2, "path": "/site/"})

@@ -13,8 +13,9 @@ import (
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
-// EC2 answers the actions of EC2's query API by which the project's own programs move the VIP, for the caller
-// with an access key. Each is the operation of the plugin that does the same. The result is to be encoded as XML.
+// EC2 implements those actions of EC2's query API that the project's own programs use to move the VIP. given are
+// the caller's credentials. Each action runs the equivalent operation of the plugin. The caller has to encode the
+// result as XML.
 func EC2(ctx context.Context, dir, region string, given store.Account, form url.Values) (any, error) {
 	pl, err := open(dir, given)
 	if err != nil {
@@ -28,7 +29,7 @@ func (pl *plugin) ec2(ctx context.Context, region string, form url.Values) (any,
 	urn := func(token string) presource.URN { return presource.URN("urn:pulumi:api::ec2::" + token + "::request") }
 	switch action := form.Get("Action"); action {
 	case "DescribeAddresses":
-		described := addresses{XMLName: response(action)}
+		described := addresses{XMLName: responseName(action)}
 		err := pl.run(ctx, func(op *operation) error {
 			if err := op.authorize([]call{{action: "ec2:DescribeAddresses", target: target{arn: "*"}}}); err != nil {
 				return err
@@ -54,29 +55,29 @@ func (pl *plugin) ec2(ctx context.Context, region string, form url.Values) (any,
 				"allowReassociation": property.New(form.Get("AllowReassociation") == "true"),
 			}),
 		})
-		return association{XMLName: response(action), Return: true, AssociationID: created.ID}, err
+		return association{XMLName: responseName(action), Return: true, AssociationID: created.ID}, err
 	case "TerminateInstances":
 		id := form.Get("InstanceId.1")
 		instance := urn("aws:ec2/instance:Instance")
-		_, err := pl.permitDelete(ctx, instance, question{id: id})
-		if errors.Is(err, errGone) {
+		_, err := pl.checkDelete(ctx, instance, accessQuery{id: id})
+		if errors.Is(err, errNotFound) {
 			return nil, apiError("InvalidInstanceID.NotFound", "The instance ID '%s' does not exist", id)
 		}
 		if err == nil {
-			// EC2 responds before the instance shuts down. One whose deletion fails is still listed.
+			// EC2 responds before the instance shuts down. If the deletion fails, the instance is still listed.
 			go func(ctx context.Context) {
 				_ = pl.delete(ctx, p.DeleteRequest{Urn: instance, ID: id})
 			}(context.WithoutCancel(ctx))
 		}
-		return terminated{XMLName: response(action), InstanceID: id, State: "shutting-down"}, err
+		return terminated{XMLName: responseName(action), InstanceID: id, State: "shutting-down"}, err
 	default:
 		return nil, apiError("InvalidAction",
-			"The action %s is not valid for this web service: localcloud's EC2 has DescribeAddresses, AssociateAddress "+
+			"The action %s is not valid for this web service: localcloud supports DescribeAddresses, AssociateAddress "+
 				"and TerminateInstances", action)
 	}
 }
 
-func response(action string) xml.Name {
+func responseName(action string) xml.Name {
 	return xml.Name{Space: "http://ec2.amazonaws.com/doc/2016-11-15/", Local: action + "Response"}
 }
 

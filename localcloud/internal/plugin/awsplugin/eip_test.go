@@ -9,10 +9,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestTheVIPMovesFromServerToServerInOneStep(t *testing.T) {
+func TestVIPMovesBetweenServersInOneStep(t *testing.T) {
 	s := newSite(t)
 	vip := s.vip.get("publicIp")
-	public := func(server *live) string { return s.cloud.networkInterface(t, server.id).PublicIP.String() }
+	public := func(server *resource) string { return s.cloud.networkInterface(t, server.id).PublicIP.String() }
 
 	first := s.moveVIP(s.server)
 	require.Equal(t, vip, public(s.server))
@@ -24,18 +24,18 @@ func TestTheVIPMovesFromServerToServerInOneStep(t *testing.T) {
 	own := second.get("publicIp")
 	applied := s.cloud.applied
 	moved := s.moveVIP(second)
-	require.Equal(t, applied+1, s.cloud.applied, "changes of the gateway: between two, the VIP would lead nowhere")
+	require.Equal(t, applied+1, s.cloud.applied, "one change of the gateway: between two, the VIP would lead nowhere")
 	require.Equal(t, vip, public(second))
 	require.NotEqual(t, own, public(second))
 	require.Empty(t, s.state().Instances[second.id].AutoPublicIP, "its auto-assigned address is released")
-	require.True(t, s.cloud.networkInterface(t, second.id).Elastic, "by which it goes before the others")
+	require.True(t, s.cloud.networkInterface(t, second.id).Elastic, "the server with the Elastic IP gets more CPU shares")
 	require.False(t, s.cloud.networkInterface(t, s.server.id).Elastic)
 	require.NotEqual(t, vip, public(s.server))
 	require.True(t, s.cloud.networkInterface(t, s.server.id).PublicIP.IsValid(), "the old server gets a fresh address")
 
-	require.False(t, s.refresh(first), "the old association is dead")
-	require.NoError(t, s.delete(first), "and deleting it succeeds")
-	require.Equal(t, vip, public(second), "without moving the VIP")
+	require.False(t, s.refresh(first), "the old association no longer exists")
+	require.NoError(t, s.delete(first), "deleting the old association succeeds")
+	require.Equal(t, vip, public(second), "deleting the old association does not move the VIP")
 
 	require.NoError(t, s.delete(s.server))
 	require.Equal(t, vip, public(second))
@@ -44,7 +44,7 @@ func TestTheVIPMovesFromServerToServerInOneStep(t *testing.T) {
 	require.NoError(t, s.delete(s.vip))
 }
 
-func TestAServerThatAskedForNoPublicAddressHasNoneButTheVIP(t *testing.T) {
+func TestPrivateServerHasNoPublicAddressButTheVIP(t *testing.T) {
 	s := newSite(t)
 	server := s.create("aws:ec2/instance:Instance", "private", s.serverInputs(object{"associatePublicIpAddress": false}))
 	require.Empty(t, server.get("publicIp"))
@@ -59,13 +59,14 @@ func TestAServerThatAskedForNoPublicAddressHasNoneButTheVIP(t *testing.T) {
 	require.False(t, s.cloud.networkInterface(t, server.id).PublicIP.IsValid())
 }
 
-func TestAssociationsThatAWSRefusesAreRefused(t *testing.T) {
+func TestInvalidEIPAssociationsAreRejected(t *testing.T) {
 	s := newSite(t)
 	const association = "aws:ec2/eipAssociation:EipAssociation"
-	s.refuses("InvalidAllocationID.NotFound", association, object{"allocationId": "eipalloc-1", "instanceId": s.server.id})
-	s.refuses("InvalidInstanceID.NotFound", association, object{"allocationId": s.vip.id, "instanceId": "i-1"})
+	s.createFails("InvalidAllocationID.NotFound", association,
+		object{"allocationId": "eipalloc-1", "instanceId": s.server.id})
+	s.createFails("InvalidInstanceID.NotFound", association, object{"allocationId": s.vip.id, "instanceId": "i-1"})
 	s.moveVIP(s.server)
-	s.refuses("Resource.AlreadyAssociated", association,
+	s.createFails("Resource.AlreadyAssociated", association,
 		object{"allocationId": s.vip.id, "instanceId": s.server.id, "allowReassociation": false})
 
 	vpc := s.create("aws:ec2/vpc:Vpc", "closed", object{"cidrBlock": "10.1.0.0/16"})
@@ -73,10 +74,10 @@ func TestAssociationsThatAWSRefusesAreRefused(t *testing.T) {
 	group := s.create("aws:ec2/securityGroup:SecurityGroup", "closed", object{"vpcId": vpc.id})
 	closed := s.create("aws:ec2/instance:Instance", "closed", object{"ami": testAMI, "instanceType": "t3.small",
 		"subnetId": subnet.id, "vpcSecurityGroupIds": []string{group.id}})
-	s.refuses("Gateway.NotAttached", association, object{"allocationId": s.vip.id, "instanceId": closed.id})
+	s.createFails("Gateway.NotAttached", association, object{"allocationId": s.vip.id, "instanceId": closed.id})
 }
 
-func TestAnAddressIsNotGivenToAnotherRightAfterItsRelease(t *testing.T) {
+func TestReleasedAddressIsNotReusedAtOnce(t *testing.T) {
 	h := newHarness(t)
 	first := h.create("aws:ec2/eip:Eip", "a", object{})
 	require.NoError(t, h.delete(first))
@@ -84,15 +85,15 @@ func TestAnAddressIsNotGivenToAnotherRightAfterItsRelease(t *testing.T) {
 	require.NotEqual(t, first.get("publicIp"), second.get("publicIp"))
 }
 
-func TestNoMoreElasticIPsThanAWSGives(t *testing.T) {
+func TestElasticIPLimitIsEnforced(t *testing.T) {
 	h := newHarness(t)
 	for i := range maxAddresses {
 		h.create("aws:ec2/eip:Eip", fmt.Sprint(i), object{})
 	}
-	h.refuses("AddressLimitExceeded", "aws:ec2/eip:Eip", object{})
+	h.createFails("AddressLimitExceeded", "aws:ec2/eip:Eip", object{})
 }
 
-func TestEC2sQueryAPIMovesTheVIPAsThePluginDoes(t *testing.T) {
+func TestEC2QueryAPIMovesTheVIP(t *testing.T) {
 	s := newSite(t)
 	vip := s.vip.get("publicIp")
 	call := func(action string, parameters ...string) (any, error) {
@@ -117,7 +118,7 @@ func TestEC2sQueryAPIMovesTheVIPAsThePluginDoes(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, second.id, holder())
 	require.Equal(t, vip, s.cloud.networkInterface(t, second.id).PublicIP.String())
-	require.False(t, s.refresh(old), "its association is another one")
+	require.False(t, s.refresh(old), "the VIP has a new association")
 
 	shutDown := make(chan struct{})
 	s.cloud.shutDown = shutDown

@@ -12,11 +12,11 @@ import (
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
-// roleCredentialsLifetime is how long the credentials of an instance's role
-// are said to hold, as EC2's do.
+// roleCredentialsLifetime is the lifetime that the metadata service reports for the credentials of an instance's
+// role, as on EC2.
 const roleCredentialsLifetime = 6 * time.Hour
 
-// applyGateways brings the gateways of VPCs, some of which may be gone, to what the store says.
+// applyGateways updates the gateways of VPCs from the store. It ignores VPCs that do not exist.
 func (op *operation) applyGateways(ctx context.Context, vpcs ...string) error {
 	slices.Sort(vpcs)
 	for _, vpc := range slices.Compact(vpcs) {
@@ -24,7 +24,7 @@ func (op *operation) applyGateways(ctx context.Context, vpcs ...string) error {
 			continue
 		}
 		if err := op.cloud.ApplyGateway(ctx, vpc, op.gatewayState(vpc)); err != nil {
-			return fmt.Errorf("apply the state of the gateway of %s: %w", vpc, err)
+			return fmt.Errorf("cannot update the gateway of %s: %w", vpc, err)
 		}
 	}
 	return nil
@@ -46,7 +46,7 @@ func (op *operation) networkInterface(i *store.Instance) cloud.NetworkInterface 
 		PrivateIP:  netip.MustParseAddr(i.Shown.Text("privateIp")),
 		Metadata:   op.metadata(i, subnet),
 	}
-	// An address is no use without a route to the internet.
+	// A public address only works with a route to the internet.
 	if address := op.publicIP(i); address != "" && op.isPublic(subnet) {
 		n.PublicIP = netip.MustParseAddr(address)
 		n.Elastic = op.elasticIP(n.InstanceID) != nil
@@ -90,7 +90,7 @@ func (op *operation) metadata(i *store.Instance, subnet store.Record) cloud.Meta
 		TokensRequired:   options.Text("httpTokens") == "required",
 		Enabled:          options.Text("httpEndpoint") == "enabled",
 	}
-	// As on AWS, an instance whose profile or role is gone has no credentials.
+	// As on AWS, an instance whose profile or role has been deleted has no credentials.
 	profile := op.InstanceProfiles[i.Shown.Text("iamInstanceProfile")]
 	if r, ok := op.Roles[profile.Text("role")]; ok && r.Account != nil {
 		m.Role = &cloud.RoleCredentials{
@@ -105,22 +105,21 @@ func (op *operation) metadata(i *store.Instance, subnet store.Record) cloud.Meta
 	return m
 }
 
-// newAccount makes up an access key in the form of AWS's long-term ones. The
-// S3 server takes keys that begin with ASIA for temporary ones, which it
-// accepts only with a session token that it made itself.
+// newAccount generates an access key in the format of AWS's long-term keys. The S3 server treats keys that begin
+// with ASIA as temporary, and accepts those only with a session token that it issued itself.
 func newAccount() *store.Account {
 	return &store.Account{AccessKeyID: "AKIA" + randomText(16), SecretAccessKey: randomText(40)}
 }
 
-// removeAbandoned ends the instances that a killed process left behind while
-// it was making them: the engine does not know them.
+// removeAbandoned removes instances whose launch was interrupted because the process was killed. The engine does
+// not know them.
 func (op *operation) removeAbandoned(ctx context.Context) error {
 	for id, i := range op.Instances {
 		if !i.Pending {
 			continue
 		}
 		if err := op.removeInstance(ctx, i); err != nil {
-			return fmt.Errorf("remove the unfinished instance %s: %w", id, err)
+			return fmt.Errorf("cannot remove the unfinished instance %s: %w", id, err)
 		}
 		if err := op.Save(); err != nil {
 			return err
@@ -129,11 +128,11 @@ func (op *operation) removeAbandoned(ctx context.Context) error {
 	return nil
 }
 
-// removeInstance ends an instance and takes it out of the store and the gateway.
+// removeInstance terminates an instance and removes it from the store and the gateway.
 func (op *operation) removeInstance(ctx context.Context, i *store.Instance) error {
 	id := i.Shown.Text("id")
 	if err := ignoreNotFound(op.cloud.TerminateInstance(ctx, id)); err != nil {
-		return fmt.Errorf("terminate instance %s: %w", id, err)
+		return fmt.Errorf("cannot terminate instance %s: %w", id, err)
 	}
 	if a := op.elasticIP(id); a != nil {
 		disassociate(a)

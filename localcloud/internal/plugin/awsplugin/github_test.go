@@ -22,12 +22,13 @@ func gitHub(changes ...object) object {
 	return inputs
 }
 
-func TestGitHubsWorkflowsGetTheirProviderAndRoles(t *testing.T) {
+func TestGitHubOIDCProviderLifecycle(t *testing.T) {
 	const token = "aws:iam/openIdConnectProvider:OpenIdConnectProvider"
 	h := newHarness(t)
 	provider := h.create(token, "github", gitHub(object{"tags": object{"Stack": "access"}}))
 	require.Equal(t, "arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com", provider.get("arn"))
-	require.Equal(t, "token.actions.githubusercontent.com", provider.get("url"), "as IAM has it: conditions begin with it")
+	require.Equal(t, "token.actions.githubusercontent.com", provider.get("url"),
+		"IAM drops the scheme; condition keys begin with the host")
 	h.create("aws:iam/role:Role", "preview", object{"name": "preview", "assumeRolePolicy": trustGitHub})
 
 	before := *provider
@@ -41,18 +42,19 @@ func TestGitHubsWorkflowsGetTheirProviderAndRoles(t *testing.T) {
 	require.Equal(t, toValue([]string{"sts.amazonaws.com", "example"}), provider.outputs.Get("clientIdLists"))
 	require.ErrorContains(t, h.tryUpdate(provider, gitHub(object{"clientIdLists": []string{}}), false), "LimitExceeded")
 
-	h.refuses("EntityAlreadyExists", token, gitHub())
-	h.refuses("ValidationError", token, gitHub(object{"url": "http://example.com"}))
-	h.refuses("ValidationError", token, gitHub(object{"url": "https://example.com", "thumbprintLists": []string{"abc"}}))
-	h.refuses("every repository at GitHub", "aws:iam/role:Role", object{
+	h.createFails("EntityAlreadyExists", token, gitHub())
+	h.createFails("ValidationError", token, gitHub(object{"url": "http://example.com"}))
+	h.createFails("ValidationError", token,
+		gitHub(object{"url": "https://example.com", "thumbprintLists": []string{"abc"}}))
+	h.createFails("every repository on GitHub", "aws:iam/role:Role", object{
 		"assumeRolePolicy": strings.Replace(trustGitHub, "repo:ada/site:pull_request", "*", 1),
 	})
 
 	h.grant("reader", `{"Effect":"Allow","Action":"iam:Get*","Resource":"arn:aws:iam::123456789012:oidc-provider/*"}`)
-	back := h.as("reader")
+	restore := h.as("reader")
 	require.True(t, h.refresh(provider))
 	require.ErrorContains(t, h.delete(provider), "iam:DeleteOpenIDConnectProvider on resource: "+provider.id)
-	back()
+	restore()
 	require.NoError(t, h.delete(provider))
 	require.False(t, h.refresh(provider))
 }

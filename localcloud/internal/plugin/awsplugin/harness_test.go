@@ -24,7 +24,7 @@ import (
 
 const testAMI = "ami-0123456789abcdef0"
 
-// object is a program's view of properties.
+// object holds properties as a program writes them.
 type object = map[string]any
 
 // harness drives the plugin the way the engine does.
@@ -34,12 +34,12 @@ type harness struct {
 	server  integration.Server
 	cloud   *fakeCloud
 	objects *fakeObjects
-	// given is the account that the plugin is called with.
+	// given is the account whose credentials the plugin is called with.
 	given, root store.Account
 }
 
-// live is a resource that the engine knows.
-type live struct {
+// resource is a resource in the engine's state.
+type resource struct {
 	urn     presource.URN
 	id      string
 	inputs  property.Map
@@ -71,7 +71,7 @@ func urnOf(token, name string) presource.URN {
 	return presource.NewURN("local", "site", "", tokens.Type(token), name)
 }
 
-// check returns the checked inputs or the problems, as one line each.
+// check returns the checked inputs, or the failures as one line each.
 func (h *harness) check(token, name string, inputs object) (property.Map, []string) {
 	h.t.Helper()
 	response, err := h.server.Check(p.CheckRequest{Urn: urnOf(token, name), Inputs: toMap(inputs)})
@@ -83,7 +83,7 @@ func (h *harness) check(token, name string, inputs object) (property.Map, []stri
 	return response.Inputs, failures
 }
 
-func (h *harness) tryCreate(token, name string, inputs object) (*live, error) {
+func (h *harness) tryCreate(token, name string, inputs object) (*resource, error) {
 	h.t.Helper()
 	checked, failures := h.check(token, name, inputs)
 	require.Empty(h.t, failures)
@@ -92,25 +92,25 @@ func (h *harness) tryCreate(token, name string, inputs object) (*live, error) {
 		return nil, err
 	}
 	require.NotEmpty(h.t, response.ID)
-	return &live{urn: urnOf(token, name), id: response.ID, inputs: checked, outputs: response.Properties}, nil
+	return &resource{urn: urnOf(token, name), id: response.ID, inputs: checked, outputs: response.Properties}, nil
 }
 
-func (h *harness) create(token, name string, inputs object) *live {
+func (h *harness) create(token, name string, inputs object) *resource {
 	h.t.Helper()
 	r, err := h.tryCreate(token, name, inputs)
 	require.NoError(h.t, err)
 	return r
 }
 
-// refuses creates a resource that AWS would refuse with the given code.
-func (h *harness) refuses(code, token string, inputs object) string {
+// createFails creates a resource, requires an error that contains the code, and returns the error's text.
+func (h *harness) createFails(code, token string, inputs object) string {
 	h.t.Helper()
 	_, err := h.tryCreate(token, "refused", inputs)
 	require.ErrorContains(h.t, err, code)
 	return err.Error()
 }
 
-func (h *harness) diff(r *live, inputs object) (property.Map, p.DiffResponse) {
+func (h *harness) diff(r *resource, inputs object) (property.Map, p.DiffResponse) {
 	h.t.Helper()
 	checked, err := h.server.Check(p.CheckRequest{Urn: r.urn, State: r.inputs, Inputs: toMap(inputs)})
 	require.NoError(h.t, err)
@@ -122,7 +122,7 @@ func (h *harness) diff(r *live, inputs object) (property.Map, p.DiffResponse) {
 	return checked.Inputs, response
 }
 
-func (h *harness) tryUpdate(r *live, inputs object, dryRun bool) error {
+func (h *harness) tryUpdate(r *resource, inputs object, dryRun bool) error {
 	h.t.Helper()
 	checked, diff := h.diff(r, inputs)
 	require.True(h.t, diff.HasChanges)
@@ -136,17 +136,17 @@ func (h *harness) tryUpdate(r *live, inputs object, dryRun bool) error {
 	return err
 }
 
-func (h *harness) update(r *live, inputs object) {
+func (h *harness) update(r *resource, inputs object) {
 	h.t.Helper()
 	require.NoError(h.t, h.tryUpdate(r, inputs, false))
 }
 
-func (h *harness) delete(r *live) error {
+func (h *harness) delete(r *resource) error {
 	return h.server.Delete(p.DeleteRequest{ID: r.id, Urn: r.urn, Properties: r.outputs, OldInputs: r.inputs})
 }
 
-// refresh reads a resource; false means that it is gone.
-func (h *harness) refresh(r *live) bool {
+// refresh reads a resource and reports whether it still exists.
+func (h *harness) refresh(r *resource) bool {
 	h.t.Helper()
 	response, err := h.server.Read(p.ReadRequest{ID: r.id, Urn: r.urn, Properties: r.outputs, Inputs: r.inputs})
 	require.NoError(h.t, err)
@@ -157,7 +157,7 @@ func (h *harness) refresh(r *live) bool {
 	return true
 }
 
-func (r *live) get(name string) string {
+func (r *resource) get(name string) string {
 	v := r.outputs.Get(name)
 	if !v.IsString() {
 		return ""
@@ -174,7 +174,7 @@ func replaces(diff p.DiffResponse) bool {
 	return false
 }
 
-// toMap turns Go values into properties. property.Value passes as it is.
+// toMap converts Go values to properties. A property.Value is kept as it is.
 func toMap(o object) property.Map {
 	fields := map[string]property.Value{}
 	for name, v := range o {
@@ -214,18 +214,18 @@ func toValue(v any) property.Value {
 	}
 }
 
-// fakeCloud records the resources that the plugin asked for.
+// fakeCloud records the resources that the plugin requests.
 type fakeCloud struct {
 	vpcs      map[string]cloud.VPC
 	gateways  map[string]cloud.GatewayState
-	applied   int // states of gateways
+	applied   int // number of ApplyGateway calls
 	instances map[string]cloud.InstanceSpec
 	records   []dns.Record
+	// stopped holds the IDs of the instances that shut themselves down.
+	stopped map[string]bool
 	// runError makes RunInstance fail.
-	// switchedOff are the instances that shut themselves down.
-	switchedOff map[string]bool
-	runError    error
-	// shutDown holds up ShutDownInstance until it is closed, unless it is nil.
+	runError error
+	// shutDown blocks ShutDownInstance until it is closed, unless it is nil.
 	shutDown chan struct{}
 	// recordsError makes ApplyRecords fail.
 	recordsError error
@@ -302,13 +302,13 @@ func (c *fakeCloud) InstanceState(_ context.Context, id string) (string, error) 
 	if _, ok := c.instances[id]; !ok {
 		return "", cloud.ErrNotFound
 	}
-	if c.switchedOff[id] {
+	if c.stopped[id] {
 		return cloud.InstanceStopped, nil
 	}
 	return cloud.InstanceRunning, nil
 }
 
-// networkInterface is what the gateway was last told of an instance.
+// networkInterface returns an instance's interface from the state last applied to a gateway.
 func (c *fakeCloud) networkInterface(t *testing.T, id string) cloud.NetworkInterface {
 	t.Helper()
 	for _, state := range c.gateways {
@@ -318,11 +318,11 @@ func (c *fakeCloud) networkInterface(t *testing.T, id string) cloud.NetworkInter
 			}
 		}
 	}
-	require.Failf(t, "the gateway does not know the instance", "instance %s", id)
+	require.Failf(t, "no gateway has an interface of the instance", "instance %s", id)
 	return cloud.NetworkInterface{}
 }
 
-// fakeObjects remembers buckets, their settings, and accounts.
+// fakeObjects is an object store in memory.
 type fakeObjects struct {
 	buckets  map[string]*fakeBucket
 	accounts map[string]string
@@ -400,9 +400,8 @@ func (o *fakeObjects) DeleteAccount(_ context.Context, accessKeyID string) error
 	return nil
 }
 
-// as makes the following operations those of a role, until the function that it
-// returns is called.
-func (h *harness) as(role string) (back func()) {
+// as runs the following operations as a role, until the returned function is called.
+func (h *harness) as(role string) (restore func()) {
 	h.t.Helper()
 	account, err := h.plugin.roleAccount(h.t.Context(), role)
 	require.NoError(h.t, err)
@@ -410,7 +409,6 @@ func (h *harness) as(role string) (back func()) {
 	return func() { h.given = h.root }
 }
 
-// state reads the store.
 func (h *harness) state() *store.State {
 	h.t.Helper()
 	var state *store.State

@@ -13,10 +13,10 @@ import (
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
-// Limits of IAM. Those of policies are in characters without white space.
+// IAM's limits on policies, in characters without white space.
 const (
 	maxManagedPolicy = 6144
-	maxRolePolicies  = 10240 // all inline policies of a role
+	maxRolePolicies  = 10240 // total of a role's inline policies
 )
 
 func checkRole(op *operation, r store.Record) error {
@@ -26,7 +26,7 @@ func checkRole(op *operation, r store.Record) error {
 	return nil
 }
 
-// removeRole takes a role out of its profiles, as the provider does, and ends its account.
+// removeRole removes a role from its instance profiles, as the provider does, and deletes its account.
 func removeRole(ctx context.Context, op *operation, r store.Record) error {
 	id := r.Text("id")
 	if len(op.Roles[id].Policies) > 0 {
@@ -46,7 +46,7 @@ func removeRole(ctx context.Context, op *operation, r store.Record) error {
 	if account == nil {
 		return nil
 	}
-	// No policy may name the account when it goes.
+	// Remove the account from all bucket policies before deleting it.
 	if err := op.syncBuckets(ctx); err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func removeRole(ctx context.Context, op *operation, r store.Record) error {
 	})
 }
 
-// applyRole brings another permissions boundary to the S3 server.
+// applyRole applies a changed permissions boundary to the S3 server.
 func applyRole(ctx context.Context, op *operation, before, after store.Record) error {
 	if before == nil || after == nil || before.Text("permissionsBoundary") == after.Text("permissionsBoundary") {
 		return nil
@@ -63,7 +63,7 @@ func applyRole(ctx context.Context, op *operation, before, after store.Record) e
 	return op.syncRole(ctx, after.Text("id"))
 }
 
-// rolePolicyRows are the inline policies, which are stored with their role.
+// rolePolicyRows returns the rows of inline policies, which are stored in their roles.
 func rolePolicyRows() rows {
 	return rows{
 		all: func(s *store.State) store.Table {
@@ -111,10 +111,11 @@ func checkRolePolicy(op *operation, r store.Record) error {
 func policySize(r store.Record) int { return len(strings.Join(strings.Fields(r.Text("policy")), "")) }
 
 func applyRolePolicy(ctx context.Context, op *operation, before, after store.Record) error {
-	return op.syncRole(ctx, either(before, after).Text("role"))
+	return op.syncRole(ctx, latest(before, after).Text("role"))
 }
 
-// checkManagedPolicy checks a managed policy. It bounds roles here, and is attached to none.
+// checkManagedPolicy validates a managed policy. Here, it is only used as a permissions boundary, and is not
+// attached to roles.
 func checkManagedPolicy(_ *operation, r store.Record) error {
 	if _, err := policy.RolePolicy(r.Text("policy")); err != nil {
 		return apiError("MalformedPolicyDocument", "policy %s: %s", r.Text("name"), err)
@@ -125,7 +126,7 @@ func checkManagedPolicy(_ *operation, r store.Record) error {
 	return nil
 }
 
-// applyManagedPolicy brings another document to the roles that the policy bounds.
+// applyManagedPolicy applies a changed document to the roles whose permissions boundary it is.
 func applyManagedPolicy(ctx context.Context, op *operation, _, after store.Record) error {
 	for _, r := range op.Roles {
 		if r.Account != nil && r.Shown.Text("permissionsBoundary") != "" && r.Shown["permissionsBoundary"] == after["id"] {
@@ -135,7 +136,7 @@ func applyManagedPolicy(ctx context.Context, op *operation, _, after store.Recor
 	return nil
 }
 
-// showInstanceProfile takes a role that is gone out of the profile, as the provider does.
+// showInstanceProfile removes a deleted role from the profile, as the provider does.
 func showInstanceProfile(_ context.Context, op *operation, r store.Record) (store.Record, error) {
 	if op.Roles[r.Text("role")] == nil {
 		delete(r, "role")
@@ -150,8 +151,8 @@ func applyInstanceProfile(ctx context.Context, op *operation, before, after stor
 	return op.applyProfile(ctx, before.Text("id"))
 }
 
-// applyProfile brings a change of a profile to the instances that have it. Instances
-// that have lost their profile or its role continue without credentials, as on AWS.
+// applyProfile applies a changed profile to the instances that use it. If the profile or its role has been
+// deleted, they continue without credentials, as on AWS.
 func (op *operation) applyProfile(ctx context.Context, name string) error {
 	var vpcs []string
 	for _, i := range op.Instances {
@@ -162,35 +163,34 @@ func (op *operation) applyProfile(ctx context.Context, name string) error {
 	if len(vpcs) == 0 {
 		return nil
 	}
-	if err := op.useRole(ctx, name); err != nil {
+	if err := op.ensureProfileAccount(ctx, name); err != nil {
 		return err
 	}
 	return op.applyGateways(ctx, vpcs...)
 }
 
-// checkProvider brings an OIDC provider, which roles trust, to the form of IAM: without a scheme. No
-// caller signs in through one here: `localcloud env -role` prints the credentials of roles.
+// checkProvider normalizes the URL of an OIDC provider, which IAM stores without the scheme. Roles can trust the
+// provider, but callers cannot sign in through it: use `localcloud env -role` to get a role's credentials.
 func checkProvider(_ *operation, r store.Record) error {
 	r["url"] = strings.TrimPrefix(r.Text("url"), "https://")
 	return nil
 }
 
-// useRole makes the account at the S3 server that stands for the role of an
-// instance profile, and gives it what the role's policies allow.
-func (op *operation) useRole(ctx context.Context, profile string) error {
+// ensureProfileAccount calls ensureAccount for the role of an instance profile, if it has one.
+func (op *operation) ensureProfileAccount(ctx context.Context, profile string) error {
 	if r, ok := op.Roles[op.InstanceProfiles[profile].Text("role")]; ok {
 		return op.ensureAccount(ctx, r)
 	}
 	return nil
 }
 
-// ensureAccount makes the account at the S3 server that stands for a role, if it
-// is not there, and gives it what the role's policies allow.
+// ensureAccount creates a role's account at the S3 server, if it does not exist, and grants it what the role's
+// policies allow.
 func (op *operation) ensureAccount(ctx context.Context, r *store.Role) error {
 	if r.Account == nil {
 		r.Account = newAccount()
 	}
-	err := op.onS3("make the S3 account of role "+r.Shown.Text("name"), func(server objectStore) error {
+	err := op.onS3("create the S3 account of role "+r.Shown.Text("name"), func(server objectStore) error {
 		return server.CreateAccount(ctx, r.Account.AccessKeyID, r.Account.SecretAccessKey)
 	})
 	if err != nil {
@@ -199,9 +199,8 @@ func (op *operation) ensureAccount(ctx context.Context, r *store.Role) error {
 	return op.syncBuckets(ctx)
 }
 
-// RoleAccount returns the account that stands for a role, which it makes at the
-// role's first use. dir is localcloud's directory. Buckets that were
-// made by other means than the plugin are within the role's reach from then on.
+// RoleAccount returns a role's account at the S3 server, and creates it on first use. dir is localcloud's
+// directory. The role's policies then also apply to buckets that the plugin did not create.
 func RoleAccount(ctx context.Context, dir, role string) (store.Account, error) {
 	pl, err := open(dir, store.Account{})
 	if err != nil {
@@ -214,9 +213,9 @@ func (pl *plugin) roleAccount(ctx context.Context, role string) (account store.A
 	err = pl.store.Update(ctx, func(tx *store.Transaction) error {
 		r, ok := tx.Roles[role]
 		if !ok {
-			existing := "there is none yet"
+			existing := "no roles exist yet"
 			if len(tx.Roles) > 0 {
-				existing = "there are " + strings.Join(slices.Sorted(maps.Keys(tx.Roles)), ", ")
+				existing = "existing roles: " + strings.Join(slices.Sorted(maps.Keys(tx.Roles)), ", ")
 			}
 			return fmt.Errorf("the local cloud has no role %q; %s", role, existing)
 		}
@@ -230,7 +229,7 @@ func (pl *plugin) roleAccount(ctx context.Context, role string) (account store.A
 	return account, err
 }
 
-// syncRole brings a change of a role's policies to the buckets.
+// syncRole applies a change of a role's policies to the buckets.
 func (op *operation) syncRole(ctx context.Context, name string) error {
 	if op.Roles[name].Account == nil {
 		return nil
@@ -238,8 +237,7 @@ func (op *operation) syncRole(ctx context.Context, name string) error {
 	return op.syncBuckets(ctx)
 }
 
-// syncBuckets gives every bucket at the S3 server the policy that follows from its
-// own and those of the roles.
+// syncBuckets updates the policy of every bucket at the S3 server, as syncBucket does.
 func (op *operation) syncBuckets(ctx context.Context) error {
 	var names []string
 	err := op.onS3("list the buckets", func(server objectStore) (err error) {
@@ -250,7 +248,7 @@ func (op *operation) syncBuckets(ctx context.Context) error {
 		return err
 	}
 	for _, name := range names {
-		// Ignore a bucket that was deleted meanwhile.
+		// Ignore a bucket that has been deleted in the meantime.
 		if err := op.syncBucket(ctx, name); err != nil && !s3server.HasCode(err, "NoSuchBucket") {
 			return err
 		}
@@ -258,9 +256,8 @@ func (op *operation) syncBuckets(ctx context.Context) error {
 	return nil
 }
 
-// syncBucket gives a bucket at the S3 server the policy that follows from its own
-// and those of the roles. Of a bucket that the plugin did not make, what the policy
-// says otherwise stays.
+// syncBucket updates the policy of a bucket at the S3 server: it merges the bucket's own policy with those of the
+// roles. If the plugin did not create the bucket, the other statements of its current policy are kept.
 func (op *operation) syncBucket(ctx context.Context, name string) error {
 	identities, err := op.identities()
 	if err != nil {

@@ -12,70 +12,70 @@ import (
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
-func TestRolesThatAWSRefusesAreRefused(t *testing.T) {
+func TestInvalidIAMResourcesAreRejected(t *testing.T) {
 	s := newSite(t)
 	for name, c := range map[string]struct {
 		code, token string
 		inputs      object
 	}{
-		"a role's name twice": {"EntityAlreadyExists", "aws:iam/role:Role",
+		"a duplicate role name": {"EntityAlreadyExists", "aws:iam/role:Role",
 			object{"name": s.role.id, "assumeRolePolicy": trustEC2}},
-		"a role with a bad name": {"ValidationError", "aws:iam/role:Role",
+		"an invalid role name": {"ValidationError", "aws:iam/role:Role",
 			object{"name": "a b", "assumeRolePolicy": trustEC2}},
-		"a role with a short session": {"ValidationError", "aws:iam/role:Role",
+		"a session duration that is too short": {"ValidationError", "aws:iam/role:Role",
 			object{"assumeRolePolicy": trustEC2, "maxSessionDuration": 60}},
-		"a role that trusts no JSON": {"MalformedPolicyDocument", "aws:iam/role:Role",
+		"a trust policy that is not JSON": {"MalformedPolicyDocument", "aws:iam/role:Role",
 			object{"assumeRolePolicy": "trust me"}},
-		"a role that trusts nobody": {"MalformedPolicyDocument", "aws:iam/role:Role",
+		"a trust policy without a principal": {"MalformedPolicyDocument", "aws:iam/role:Role",
 			object{"assumeRolePolicy": readContent}},
-		"a policy of no role": {"NoSuchEntity", "aws:iam/rolePolicy:RolePolicy",
+		"a policy for a missing role": {"NoSuchEntity", "aws:iam/rolePolicy:RolePolicy",
 			object{"role": "nobody", "policy": readContent}},
 		"a policy with a principal": {"specifies a principal", "aws:iam/rolePolicy:RolePolicy",
 			object{"role": s.role.id, "policy": denyInsecure}},
 		"a policy that is too long": {"LimitExceeded", "aws:iam/rolePolicy:RolePolicy", object{
 			"role": s.role.id, "policy": strings.ReplaceAll(readContent, "/*", "/"+strings.Repeat("a", maxRolePolicies)+"*"),
 		}},
-		"a profile of no role": {"NoSuchEntity", "aws:iam/instanceProfile:InstanceProfile", object{"role": "nobody"}},
-		"a profile's name twice": {"EntityAlreadyExists", "aws:iam/instanceProfile:InstanceProfile",
+		"a profile for a missing role": {"NoSuchEntity", "aws:iam/instanceProfile:InstanceProfile", object{"role": "nobody"}},
+		"a duplicate profile name": {"EntityAlreadyExists", "aws:iam/instanceProfile:InstanceProfile",
 			object{"name": s.profile.id}},
-		"a path that is not a path": {"ValidationError", "aws:iam/instanceProfile:InstanceProfile", object{"path": "site"}},
+		"an invalid path": {"ValidationError", "aws:iam/instanceProfile:InstanceProfile", object{"path": "site"}},
 	} {
-		t.Run(name, func(t *testing.T) { s.refuses(c.code, c.token, c.inputs) })
+		t.Run(name, func(t *testing.T) { s.createFails(c.code, c.token, c.inputs) })
 	}
 }
 
-func TestADeletedRoleIsTakenOutOfItsProfilesAndNeedsThePermission(t *testing.T) {
+func TestDeletingRoleRemovesItFromItsProfiles(t *testing.T) {
 	s := newSite(t)
 	require.NoError(t, s.delete(s.rolePolicy))
 	s.grant("deploy", `[{"Effect":"Allow","Action":["iam:List*","iam:Get*","iam:DeleteRole"],"Resource":"*"}]`)
-	back := s.as("deploy")
+	restore := s.as("deploy")
 	require.ErrorContains(t, s.delete(s.role), "iam:RemoveRoleFromInstanceProfile on resource: "+s.profile.get("arn"))
-	back()
+	restore()
 	require.NoError(t, s.delete(s.role))
 	require.True(t, s.refresh(s.profile))
 	require.Empty(t, s.profile.get("role"))
 	require.Nil(t, s.cloud.networkInterface(t, s.server.id).Metadata.Role)
 }
 
-func TestARefreshOfAProfileWhoseRoleIsGoneWrites(t *testing.T) {
+func TestRefreshRemovesDeletedRoleFromProfile(t *testing.T) {
 	s := newSite(t)
 	require.NoError(t, s.plugin.store.Update(t.Context(), func(tx *store.Transaction) error {
 		delete(tx.Roles, s.role.id)
 		return nil
 	}))
 	s.grant("preview", `[{"Effect":"Allow","Action":["iam:List*","iam:Get*"],"Resource":"*"}]`)
-	back := s.as("preview")
+	restore := s.as("preview")
 	_, err := s.harness.server.Read(p.ReadRequest{
 		ID: s.profile.id, Urn: s.profile.urn, Properties: s.profile.outputs, Inputs: s.profile.inputs,
 	})
 	require.ErrorContains(t, err, "iam:RemoveRoleFromInstanceProfile on resource: "+s.profile.get("arn"))
-	back()
+	restore()
 	require.True(t, s.refresh(s.profile))
 	require.Empty(t, s.profile.get("role"))
 	require.Empty(t, s.state().InstanceProfiles[s.profile.id].Text("role"))
 }
 
-func TestARoleCanDoNothingUntilAServerUsesIt(t *testing.T) {
+func TestRoleHasNoAccessUntilAServerUsesIt(t *testing.T) {
 	s := newNetwork(t)
 	s.content = s.create("aws:s3/bucketV2:BucketV2", "content", object{"bucket": "site-content"})
 	s.role = s.create("aws:iam/role:Role", "server", object{"assumeRolePolicy": trustEC2})
@@ -93,7 +93,7 @@ func TestARoleCanDoNothingUntilAServerUsesIt(t *testing.T) {
 	require.NotEmpty(t, s.objects.buckets["site-content"].policy)
 }
 
-func TestAChangedRolePolicyReachesTheBucketsAtOnce(t *testing.T) {
+func TestRolePolicyChangesReachBucketsAtOnce(t *testing.T) {
 	s := newSite(t)
 	actions := func() string {
 		var document policy.Document
@@ -114,7 +114,7 @@ func TestAChangedRolePolicyReachesTheBucketsAtOnce(t *testing.T) {
 	require.Empty(t, actions())
 }
 
-func TestABucketMadeAfterTheServerIsWithinItsReach(t *testing.T) {
+func TestServerCanAccessBucketCreatedLater(t *testing.T) {
 	s := newSite(t)
 	s.create("aws:iam/rolePolicy:RolePolicy", "all", object{
 		"role": s.role.id, "policy": strings.ReplaceAll(readContent, "site-content", "site-*"),
@@ -123,7 +123,7 @@ func TestABucketMadeAfterTheServerIsWithinItsReach(t *testing.T) {
 	require.Contains(t, s.objects.buckets["site-late"].policy, "arn:aws:s3:::site-late/*")
 }
 
-func TestADeletedRoleLeavesNothingOnTheBuckets(t *testing.T) {
+func TestDeletedRoleIsRemovedFromBucketPolicies(t *testing.T) {
 	s := newSite(t)
 	role := s.create("aws:iam/role:Role", "other", object{"assumeRolePolicy": trustEC2})
 	rolePolicy := s.create("aws:iam/rolePolicy:RolePolicy", "other", object{"role": role.id, "policy": readContent})

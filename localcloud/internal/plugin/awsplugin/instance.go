@@ -2,7 +2,7 @@ package awsplugin
 
 import (
 	"context"
-	"crypto/sha1" //nolint:gosec // The Terraform provider keeps user data as its SHA-1.
+	"crypto/sha1" //nolint:gosec // The Terraform provider stores the SHA-1 of user data.
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -19,19 +19,19 @@ import (
 // maxUserData is EC2's limit, in bytes before base64.
 const maxUserData = 16384
 
-// shutdownTerminates is what EC2 may do with an instance that shuts itself down, other than to stop it.
-const shutdownTerminates = "terminate"
+// terminateOnShutdown is the instanceInitiatedShutdownBehavior of instances that EC2 terminates, instead of
+// stopping them, when they shut down.
+const terminateOnShutdown = "terminate"
 
 func makeInstance(ctx context.Context, op *operation, r store.Record) error {
-	if err := op.removeSwitchedOff(ctx); err != nil {
+	if err := op.terminateShutDownInstances(ctx); err != nil {
 		return err
 	}
 	i, err := op.newInstance(ctx, r)
 	if err != nil {
 		return err
 	}
-	// Known to be unfinished before anything runs, so that nothing is left over
-	// if this process is killed.
+	// Save it as pending before anything runs, so that it can be removed if this process is killed.
 	i.Pending = true
 	op.Instances[r.Text("id")] = i
 	if err := op.Save(); err != nil {
@@ -47,7 +47,7 @@ func makeInstance(ctx context.Context, op *operation, r store.Record) error {
 }
 
 func (op *operation) launch(ctx context.Context, i *store.Instance) error {
-	if err := op.useRole(ctx, i.Shown.Text("iamInstanceProfile")); err != nil {
+	if err := op.ensureProfileAccount(ctx, i.Shown.Text("iamInstanceProfile")); err != nil {
 		return err
 	}
 	if err := op.applyGateways(ctx, i.VpcID); err != nil {
@@ -63,23 +63,23 @@ func (op *operation) launch(ctx context.Context, i *store.Instance) error {
 		Name:         i.Shown.Tags("tags")["Name"],
 	})
 	if err != nil {
-		return fmt.Errorf("run instance %s: %w", id, err)
+		return fmt.Errorf("cannot run instance %s: %w", id, err)
 	}
 	return nil
 }
 
-// removeSwitchedOff terminates the instances that shut themselves down and that
-// asked to be terminated then.
-func (op *operation) removeSwitchedOff(ctx context.Context) error {
+// terminateShutDownInstances terminates the instances that have shut down and whose shutdown behavior is to
+// terminate.
+func (op *operation) terminateShutDownInstances(ctx context.Context) error {
 	for _, i := range op.Instances {
-		if i.Pending || i.Shown.Text("instanceInitiatedShutdownBehavior") != shutdownTerminates {
+		if i.Pending || i.Shown.Text("instanceInitiatedShutdownBehavior") != terminateOnShutdown {
 			continue
 		}
 		state, err := op.instanceState(ctx, i)
 		if err != nil {
 			return err
 		}
-		if state == shutdownTerminates {
+		if state == terminateOnShutdown {
 			if err := op.removeInstance(ctx, i); err != nil {
 				return err
 			}
@@ -88,8 +88,8 @@ func (op *operation) removeSwitchedOff(ctx context.Context) error {
 	return nil
 }
 
-// instanceState is the state of an instance, or "" for one that was terminated by
-// other means, or shutdownTerminates for one that has shut itself down to that end.
+// instanceState returns the state of an instance. It is "" if the instance was terminated by other means, and
+// terminateOnShutdown if it has shut down and has to be terminated for that reason.
 func (op *operation) instanceState(ctx context.Context, i *store.Instance) (string, error) {
 	id := i.Shown.Text("id")
 	state, err := op.cloud.InstanceState(ctx, id)
@@ -97,9 +97,9 @@ func (op *operation) instanceState(ctx context.Context, i *store.Instance) (stri
 	case errors.Is(err, cloud.ErrNotFound):
 		return "", nil
 	case err != nil:
-		return "", fmt.Errorf("ask for the state of instance %s: %w", id, err)
-	case state == cloud.InstanceStopped && i.Shown.Text("instanceInitiatedShutdownBehavior") == shutdownTerminates:
-		return shutdownTerminates, nil
+		return "", fmt.Errorf("cannot get the state of instance %s: %w", id, err)
+	case state == cloud.InstanceStopped && i.Shown.Text("instanceInitiatedShutdownBehavior") == terminateOnShutdown:
+		return terminateOnShutdown, nil
 	}
 	return state, nil
 }
@@ -111,18 +111,18 @@ func showInstance(ctx context.Context, op *operation, r store.Record) (store.Rec
 	if err != nil {
 		return nil, err
 	}
-	if state == "" || state == shutdownTerminates {
-		// Free its addresses.
+	if state == "" || state == terminateOnShutdown {
+		// Release its addresses.
 		if err := op.removeInstance(ctx, i); err != nil {
 			return nil, err
 		}
-		return nil, errGone
+		return nil, errNotFound
 	}
 	shown, address := maps.Clone(r), ""
 	if state != cloud.InstanceStopped || op.elasticIP(id) != nil {
 		address = op.publicIP(i) // a stopped instance keeps an Elastic IP and no other address
 	}
-	// What AWS shows is whether there is a public address now, an Elastic IP included.
+	// On AWS, associatePublicIpAddress tells whether the instance currently has a public address or Elastic IP.
 	shown["instanceState"], shown["publicIp"], shown["associatePublicIpAddress"] = state, address, address != ""
 	shown["publicDns"] = ""
 	if op.Vpcs[i.VpcID].Flag("enableDnsHostnames") {
@@ -139,7 +139,7 @@ func removeInstance(ctx context.Context, op *operation, r store.Record) error {
 	return op.removeInstance(ctx, op.Instances[r.Text("id")])
 }
 
-// newInstance checks a record as RunInstances does, and fills in what AWS chooses.
+// newInstance validates a record as RunInstances does and fills in the values that AWS chooses.
 func (op *operation) newInstance(ctx context.Context, r store.Record) (*store.Instance, error) {
 	if profile := r.Text("iamInstanceProfile"); profile != "" {
 		if err := op.checkProfile(profile); err != nil {
@@ -184,7 +184,7 @@ func (op *operation) image(ctx context.Context, ami, instanceType string) (cloud
 		return cloud.Image{}, apiError("InvalidAMIID.NotFound", "The image id '[%s]' does not exist: %s", ami, err)
 	}
 	if err != nil {
-		return cloud.Image{}, fmt.Errorf("look up image %s: %w", ami, err)
+		return cloud.Image{}, fmt.Errorf("cannot look up image %s: %w", ami, err)
 	}
 	if architecture := schema.Architecture(instanceType); image.Architecture != architecture {
 		return cloud.Image{}, invalidParameter(
@@ -195,8 +195,7 @@ func (op *operation) image(ctx context.Context, ami, instanceType string) (cloud
 	return image, nil
 }
 
-// checkProfile refuses a profile without which the instance would start, and
-// then never have credentials.
+// checkProfile rejects a profile with which the instance would start but never get credentials.
 func (op *operation) checkProfile(name string) error {
 	profile, ok := op.InstanceProfiles[name]
 	if !ok {
@@ -209,7 +208,7 @@ func (op *operation) checkProfile(name string) error {
 	}
 	trust, err := policy.TrustPolicy(r.Shown.Text("assumeRolePolicy"))
 	if err != nil {
-		return fmt.Errorf("read the assume role policy of %s: %w", profile.Text("role"), err)
+		return fmt.Errorf("cannot read the assume role policy of %s: %w", profile.Text("role"), err)
 	}
 	if !trust.TrustsEC2() {
 		return invalidParameter(
@@ -220,8 +219,7 @@ func (op *operation) checkProfile(name string) error {
 	return nil
 }
 
-// privateIP chooses the first free address. AWS keeps the first four addresses and the last one
-// of a subnet to itself.
+// privateIP returns the first free address of a subnet. AWS reserves the first four addresses and the last one.
 func (op *operation) privateIP(subnet store.Record) (string, error) {
 	block := netip.MustParsePrefix(subnet.Text("cidrBlock"))
 	used := map[string]bool{}
@@ -243,12 +241,12 @@ func (op *operation) privateIP(subnet store.Record) (string, error) {
 		"There are not enough free addresses in subnet '%s'", subnet.Text("id"))
 }
 
-// userData returns what the instance gets, and leaves in the record what the
-// Terraform provider keeps in its state.
+// userData returns the user data for the instance, and replaces it in the record with its SHA-1, which is what the
+// Terraform provider stores in its state.
 func userData(r store.Record) ([]byte, error) {
 	text := r.Text("userData")
 	data := []byte(text)
-	// The provider sends what already is base64 as it is.
+	// The provider sends data that already is base64 unchanged.
 	if decoded, err := base64.StdEncoding.DecodeString(text); err == nil {
 		data = decoded
 	}
@@ -257,12 +255,12 @@ func userData(r store.Record) ([]byte, error) {
 		r["userData"] = hex.EncodeToString(sum[:])
 	}
 	if len(data) > maxUserData {
-		return nil, invalidParameter("User data is limited to %d bytes; this has %d", maxUserData, len(data))
+		return nil, invalidParameter("User data is limited to %d bytes, but has %d", maxUserData, len(data))
 	}
 	return data, nil
 }
 
-// completeRootVolume fills in what EC2 chooses for the root volume.
+// completeRootVolume fills in the properties of the root volume that EC2 chooses.
 func completeRootVolume(r store.Record, deviceName string) {
 	root := r.Object("rootBlockDevice")
 	switch root.Text("volumeType") {

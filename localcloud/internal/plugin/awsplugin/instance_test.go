@@ -12,11 +12,11 @@ import (
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
-func TestAServerComesUpWithWhatAWSWouldGiveIt(t *testing.T) {
+func TestServerOutputsAndMetadataMatchAWS(t *testing.T) {
 	s := newSite(t)
 	require.Regexp(t, `^i-[0-9a-f]{17}$`, s.server.id)
 	require.Equal(t, "arn:aws:ec2:us-east-1:123456789012:instance/"+s.server.id, s.server.get("arn"))
-	require.Equal(t, "10.0.1.4", s.server.get("privateIp"), "AWS keeps the first four addresses")
+	require.Equal(t, "10.0.1.4", s.server.get("privateIp"), "AWS reserves the first four addresses")
 	require.Equal(t, "ip-10-0-1-4.ec2.internal", s.server.get("privateDns"))
 	require.Equal(t, "198.18.1.1", s.server.get("publicIp"))
 	require.Equal(t, "ec2-198-18-1-1.compute-1.amazonaws.com", s.server.get("publicDns"))
@@ -39,7 +39,7 @@ func TestAServerComesUpWithWhatAWSWouldGiveIt(t *testing.T) {
 	require.Equal(t, s.objects.accounts[m.Role.AccessKeyID], m.Role.SecretAccessKey)
 }
 
-func TestServersThatAWSRefusesAreRefused(t *testing.T) {
+func TestInvalidServersAreRejected(t *testing.T) {
 	s := newSite(t)
 	trustLambda := strings.ReplaceAll(trustEC2, "ec2.amazonaws.com", "lambda.amazonaws.com")
 	other := s.create("aws:iam/role:Role", "lambda", object{"assumeRolePolicy": trustLambda})
@@ -55,24 +55,24 @@ func TestServersThatAWSRefusesAreRefused(t *testing.T) {
 		"an AMI of another architecture": {"does not match the architecture 'x86_64'", object{"instanceType": "t4g.small"}},
 		"an unknown subnet":              {"InvalidSubnetID.NotFound", object{"subnetId": "subnet-1"}},
 		"an unknown group":               {"InvalidGroup.NotFound", object{"vpcSecurityGroupIds": []string{"sg-1"}}},
-		"the default group":              {"write a group", object{"vpcSecurityGroupIds": []string{}}},
+		"no security group":              {"write at least one group", object{"vpcSecurityGroupIds": []string{}}},
 		"a group of another VPC":         {"different networks", object{"vpcSecurityGroupIds": []string{foreign.id}}},
 		"an unknown profile":             {"Invalid IAM Instance Profile name", object{"iamInstanceProfile": "nobody"}},
 		"a profile without a role":       {"has no associated IAM Roles", object{"iamInstanceProfile": empty.id}},
 		"a role that EC2 cannot assume":  {"EC2 cannot assume the role", object{"iamInstanceProfile": lambda.id}},
-		"another zone":                   {"does not match the subnet's", object{"availabilityZone": "us-east-1b"}},
+		"a zone other than the subnet's": {"does not match the subnet's", object{"availabilityZone": "us-east-1b"}},
 		"too much user data": {"User data is limited to 16384 bytes",
 			object{"userData": strings.Repeat("#", maxUserData+1)}},
 		"too many hops": {"write 1 to 64", object{"metadataOptions": object{"httpPutResponseHopLimit": 65}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s.refuses(c.code, "aws:ec2/instance:Instance", s.serverInputs(c.change))
-			require.Len(t, s.cloud.instances, 1, "nothing was started")
+			s.createFails(c.code, "aws:ec2/instance:Instance", s.serverInputs(c.change))
+			require.Len(t, s.cloud.instances, 1, "no instance was started")
 		})
 	}
 }
 
-func TestUserDataOfExactlyTheLimitArrivesWhole(t *testing.T) {
+func TestUserDataAtTheSizeLimitIsDeliveredWhole(t *testing.T) {
 	s := newSite(t)
 	data := strings.Repeat("\x1f", maxUserData)
 	server := s.create("aws:ec2/instance:Instance", "b", s.serverInputs(object{
@@ -81,7 +81,7 @@ func TestUserDataOfExactlyTheLimitArrivesWhole(t *testing.T) {
 	require.Equal(t, data, string(s.cloud.networkInterface(t, server.id).Metadata.UserData))
 }
 
-func TestAServerThatFailsToStartLeavesNothingBehind(t *testing.T) {
+func TestFailedLaunchLeavesNothingBehind(t *testing.T) {
 	s := newSite(t)
 	before := s.state()
 	s.cloud.runError = errors.New("no memory left")
@@ -91,7 +91,7 @@ func TestAServerThatFailsToStartLeavesNothingBehind(t *testing.T) {
 	require.Len(t, s.cloud.gateways[s.vpc.id].Interfaces, 1)
 }
 
-func TestAServerThatAKilledProcessLeftUnfinishedIsRemoved(t *testing.T) {
+func TestRefreshRemovesServerLeftPendingByKilledProcess(t *testing.T) {
 	s := newSite(t)
 	require.NoError(t, s.plugin.store.Update(t.Context(), func(tx *store.Transaction) error {
 		tx.Instances[s.server.id].Pending = true
@@ -99,35 +99,35 @@ func TestAServerThatAKilledProcessLeftUnfinishedIsRemoved(t *testing.T) {
 	}))
 	require.False(t, s.refresh(s.server))
 	require.Empty(t, s.cloud.instances)
-	require.NoError(t, s.delete(s.group), "it no longer holds what it used")
+	require.NoError(t, s.delete(s.group), "its security group is no longer in use")
 }
 
-func TestAServerThatIsGoneIsFoundOutByARefresh(t *testing.T) {
+func TestRefreshDetectsMissingServer(t *testing.T) {
 	s := newSite(t)
 	association := s.moveVIP(s.server)
 	delete(s.cloud.instances, s.server.id)
 	require.False(t, s.refresh(s.server))
-	require.False(t, s.refresh(association), "its Elastic IP is free again")
+	require.False(t, s.refresh(association), "its Elastic IP is no longer associated")
 	require.NoError(t, s.delete(s.vip))
-	require.NoError(t, s.delete(s.server), "deleting what is gone succeeds")
+	require.NoError(t, s.delete(s.server), "deleting a missing server succeeds")
 }
 
-func TestAServerThatShutsItselfDownIsTerminatedWhereThatIsAskedFor(t *testing.T) {
-	for name, find := range map[string]func(s *site, server *live){
-		"by a refresh":       func(s *site, server *live) { require.False(t, s.refresh(server)) },
-		"by the next launch": func(s *site, _ *live) { s.create("aws:ec2/instance:Instance", "next", s.serverInputs()) },
+func TestSelfShutdownTerminatesServerIfConfigured(t *testing.T) {
+	for name, trigger := range map[string]func(s *site, server *resource){
+		"on refresh":         func(s *site, server *resource) { require.False(t, s.refresh(server)) },
+		"on the next launch": func(s *site, _ *resource) { s.create("aws:ec2/instance:Instance", "next", s.serverInputs()) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)
 			server := s.create("aws:ec2/instance:Instance", "second",
 				s.serverInputs(object{"instanceInitiatedShutdownBehavior": "terminate"}))
-			s.cloud.switchedOff = map[string]bool{server.id: true, s.server.id: true}
-			find(s, server)
+			s.cloud.stopped = map[string]bool{server.id: true, s.server.id: true}
+			trigger(s, server)
 			require.NotContains(t, s.cloud.instances, server.id)
 			require.NotContains(t, s.state().Instances, server.id)
-			require.True(t, s.refresh(s.server), "the other one is stopped")
+			require.True(t, s.refresh(s.server), "the other server is only stopped")
 			require.Equal(t, "stopped", s.server.get("instanceState"))
-			require.Empty(t, s.server.get("publicIp"), "it has lost the address that it was launched with")
+			require.Empty(t, s.server.get("publicIp"), "a stopped server loses its auto-assigned address")
 			_, diff := s.diff(s.server, s.serverInputs())
 			require.Equal(t, map[string]p.PropertyDiff{"associatePublicIpAddress": {Kind: p.UpdateReplace, InputDiff: true}},
 				diff.DetailedDiff)
@@ -135,13 +135,13 @@ func TestAServerThatShutsItselfDownIsTerminatedWhereThatIsAskedFor(t *testing.T)
 	}
 }
 
-func TestSomeChangesOfAServerHappenInPlace(t *testing.T) {
+func TestServerTagsChangeInPlace(t *testing.T) {
 	s := newSite(t)
 	s.update(s.server, s.serverInputs(object{"tags": object{"Name": "renamed"}}))
 	require.True(t, s.server.outputs.Get("tagsAll").Equals(toValue(object{"Name": "renamed"})))
 }
 
-func TestAChangeThatWouldStopALiveServerIsRefusedInThePreviewAlready(t *testing.T) {
+func TestPreviewRejectsInPlaceChangesThatStopServer(t *testing.T) {
 	s := newSite(t)
 	for name, change := range map[string]object{
 		"instanceType":               {"instanceType": "t3.micro"},
@@ -154,13 +154,13 @@ func TestAChangeThatWouldStopALiveServerIsRefusedInThePreviewAlready(t *testing.
 		for _, dryRun := range []bool{true, false} {
 			err := s.tryUpdate(s.server, s.serverInputs(change), dryRun)
 			require.ErrorContains(t, err,
-				"a change of "+name+" in place is not supported by localcloud: this project replaces servers")
+				"localcloud cannot change "+name+" in place: this project replaces servers")
 		}
 	}
 	require.NoError(t, s.tryUpdate(s.server, s.serverInputs(object{"tags": object{"a": "b"}}), true))
 }
 
-func TestAServersCredentialsGoWithItsProfile(t *testing.T) {
+func TestDeletingProfileRevokesServerCredentials(t *testing.T) {
 	s := newSite(t)
 	require.NotNil(t, s.cloud.networkInterface(t, s.server.id).Metadata.Role)
 	require.NoError(t, s.delete(s.profile))

@@ -11,7 +11,7 @@ import (
 	"immutable-infra/localcloud/internal/plugin/awsplugin/schema"
 )
 
-// offeringsToken is the one function that the program calls.
+// offeringsToken is the only supported function.
 const offeringsToken = "aws:ec2/getInstanceTypeOfferings:getInstanceTypeOfferings"
 
 func (pl *plugin) invoke(ctx context.Context, request p.InvokeRequest) (response p.InvokeResponse, err error) {
@@ -21,7 +21,7 @@ func (pl *plugin) invoke(ctx context.Context, request p.InvokeRequest) (response
 	known := []string{"filters", "locationType"}
 	for name, value := range request.Args.AllStable {
 		if !value.IsNull() && !slices.Contains(known, name) {
-			return response, fmt.Errorf("unknown argument %q of %s, which takes %s",
+			return response, fmt.Errorf("unknown argument %q of %s; valid arguments: %s",
 				name, offeringsToken, strings.Join(known, ", "))
 		}
 	}
@@ -35,7 +35,7 @@ func (pl *plugin) invoke(ctx context.Context, request p.InvokeRequest) (response
 		return err
 	})
 	if err != nil {
-		return p.InvokeResponse{}, fmt.Errorf("invoke %s: %w", offeringsToken, err)
+		return p.InvokeResponse{}, fmt.Errorf("cannot invoke %s: %w", offeringsToken, err)
 	}
 	return response, nil
 }

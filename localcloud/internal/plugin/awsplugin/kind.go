@@ -18,34 +18,33 @@ import (
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
-// errGone is the answer about a resource that does not exist (any more).
-var errGone = errors.New("the resource does not exist")
-
-// kind is a resource type. All operations on all types follow from their entries in
-// schema.json; the hooks are what a type has of its own. All but shutDown run alone,
-// within a transaction of the store.
+// kind is a resource type. The operations are the same for all types and follow their entries in schema.json; the
+// hooks implement what is specific to a type. All hooks except shutDown run within a transaction of the store.
 type kind struct {
 	*schema.Type
 	rows rows
 	id   func(r store.Record) string // for ids that are neither generated nor names
 
-	// check refuses what AWS refuses, in a create and in an update. It may bring
-	// the record to the form that AWS keeps.
+	// check validates a record as AWS does, in a create and in an update. It can also normalize the record to the
+	// form that AWS stores.
 	check func(op *operation, r store.Record) error
-	// make completes a new record, and makes what it stands for.
+	// make completes a new record and creates the resource.
 	make func(ctx context.Context, op *operation, r store.Record) error
-	// forbid refuses the changes in place that localcloud cannot make, by their paths, in a preview too.
-	forbid func(paths []string) error
-	// shutDown is what precedes the end of a resource and takes long: other operations continue meanwhile.
+	// checkUpdate rejects changes that localcloud cannot make in place, by property path. It also runs in a preview.
+	checkUpdate func(paths []string) error
+	// shutDown performs the slow first part of a deletion. It runs outside of the transaction, so that it does not
+	// block other operations.
 	shutDown func(ctx context.Context, c cloud.Cloud, id string) error
-	// remove refuses the end of a resource, or ends what it stands for.
+	// remove deletes the resource, or returns AWS's error if that is not allowed.
 	remove func(ctx context.Context, op *operation, r store.Record) error
-	// apply brings a change to whom it concerns, after it is in the store. before
-	// is nil in a create, and after in a delete.
+	// apply propagates a change to the systems that it affects, after the store has been updated. before is nil in a
+	// create, after is nil in a delete.
 	apply func(ctx context.Context, op *operation, before, after store.Record) error
-	// show returns the record as it is read, or errGone.
+	// show returns the record with its current state, or errNotFound.
 	show func(ctx context.Context, op *operation, r store.Record) (store.Record, error)
 }
+
+var errNotFound = errors.New("the resource does not exist")
 
 func (k *kind) create(ctx context.Context, op *operation, inputs property.Map) (string, error) {
 	r := store.Record(k.Record(inputs))
@@ -69,7 +68,7 @@ func (k *kind) create(ctx context.Context, op *operation, inputs property.Map) (
 	return id, k.changed(ctx, op, nil, r)
 }
 
-// validate refuses what AWS refuses. before is nil in a create.
+// validate returns AWS's error if a record is invalid. before is nil in a create.
 func (k *kind) validate(op *operation, before, after store.Record) error {
 	if err := op.checkReferences(k, before, after); err != nil {
 		return err
@@ -79,8 +78,8 @@ func (k *kind) validate(op *operation, before, after store.Record) error {
 	}
 	if unique := k.Unique; unique != nil {
 		for id, other := range k.rows.all(op.State) {
-			differ := func(p string) bool { return after.Text(p) == "" || after.Text(p) != other.Text(p) }
-			if id != after.Text("id") && !slices.ContainsFunc(unique.By, differ) {
+			differs := func(p string) bool { return after.Text(p) == "" || after.Text(p) != other.Text(p) }
+			if id != after.Text("id") && !slices.ContainsFunc(unique.By, differs) {
 				return apiError(unique.Code, "%s: %s", unique.Message, id)
 			}
 		}
@@ -91,7 +90,7 @@ func (k *kind) validate(op *operation, before, after store.Record) error {
 	return k.check(op, after)
 }
 
-// identify gives a new record its id, and what AWS shows along with it.
+// identify sets the id of a new record and the other properties that AWS generates for all types.
 func (k *kind) identify(op *operation, r store.Record) {
 	name := r.Text(k.nameProperty())
 	if k.IDPrefix != "" {
@@ -125,25 +124,25 @@ func (k *kind) nameProperty() string {
 }
 
 func (k *kind) arnOf(region, path, name string) string {
-	switch service, what, _ := strings.Cut(k.ARN, ":"); service {
+	switch service, resource, _ := strings.Cut(k.ARN, ":"); service {
 	case "ec2":
-		return fmt.Sprintf("arn:aws:ec2:%s:%s:%s/%s", region, accountID, what, name)
+		return fmt.Sprintf("arn:aws:ec2:%s:%s:%s/%s", region, accountID, resource, name)
 	case "iam":
-		return "arn:aws:iam::" + accountID + ":" + what + cmp.Or(path, "/") + strings.TrimPrefix(name, "https://")
+		return "arn:aws:iam::" + accountID + ":" + resource + cmp.Or(path, "/") + strings.TrimPrefix(name, "https://")
 	default:
 		return "arn:aws:s3:::" + name
 	}
 }
 
 func (k *kind) label() string {
-	_, what, _ := strings.Cut(k.ARN, ":")
-	return cmp.Or(strings.ReplaceAll(what, "-", " "), "resource")
+	_, resource, _ := strings.Cut(k.ARN, ":")
+	return cmp.Or(strings.ReplaceAll(resource, "-", " "), "resource")
 }
 
 func (k *kind) read(ctx context.Context, op *operation, id string) (store.Record, error) {
 	r := op.record(k.Token, id)
 	if r == nil {
-		return nil, errGone
+		return nil, errNotFound
 	}
 	if k.show != nil {
 		return k.show(ctx, op, r)
@@ -154,7 +153,7 @@ func (k *kind) read(ctx context.Context, op *operation, id string) (store.Record
 func (k *kind) update(ctx context.Context, op *operation, id string, inputs property.Map) error {
 	before := op.record(k.Token, id)
 	if before == nil {
-		return errGone
+		return errNotFound
 	}
 	after := store.Record(k.Updated(before, inputs))
 	if err := k.validate(op, before, after); err != nil {
@@ -164,18 +163,19 @@ func (k *kind) update(ctx context.Context, op *operation, id string, inputs prop
 	return k.changed(ctx, op, before, after)
 }
 
-// deletable returns the record of a resource that may end, or errGone.
+// deletable returns the record of a resource if it can be deleted, or else AWS's error or errNotFound.
 func (k *kind) deletable(op *operation, id string) (store.Record, error) {
 	r := op.record(k.Token, id)
 	if r == nil {
-		return nil, errGone
+		return nil, errNotFound
 	}
-	if user := op.userOf(k, id); user != "" {
+	if dependent := op.dependentOf(k, id); dependent != "" {
 		code := "DependencyViolation"
 		if strings.HasPrefix(k.ARN, "iam:") {
 			code = "DeleteConflict"
 		}
-		return nil, apiError(code, "The %s '%s' has dependencies and cannot be deleted: %s uses it.", k.label(), id, user)
+		return nil, apiError(code,
+			"The %s '%s' has dependencies and cannot be deleted: %s uses it.", k.label(), id, dependent)
 	}
 	return r, nil
 }
@@ -203,39 +203,40 @@ func (k *kind) changed(ctx context.Context, op *operation, before, after store.R
 	if !k.Network {
 		return nil
 	}
-	return op.applyGateways(ctx, op.network(before), op.network(after))
+	return op.applyGateways(ctx, op.vpcOf(before), op.vpcOf(after))
 }
 
-// fixed refuses changes in place of some properties. advice begins what to do.
-func fixed(advice string, properties ...string) func(paths []string) error {
+// immutable returns a checkUpdate hook that rejects changes of some properties. In its error, advice precedes the
+// recommended resource option.
+func immutable(advice string, properties ...string) func(paths []string) error {
 	return func(paths []string) error {
 		for _, path := range paths {
 			if property, _, _ := strings.Cut(path, "."); slices.Contains(properties, property) {
-				return fmt.Errorf("a change of %s in place is not supported by localcloud: %s "+
-					"pulumi.ReplaceOnChanges([]string{%q})", path, advice, path)
+				return fmt.Errorf(
+					"localcloud cannot change %s in place: %s pulumi.ReplaceOnChanges([]string{%q})", path, advice, path)
 			}
 		}
 		return nil
 	}
 }
 
-// either returns the record after a change, or of a resource that goes the one before it.
-func either(before, after store.Record) store.Record {
+// latest returns the record after a change, or the record before it if the resource is being deleted.
+func latest(before, after store.Record) store.Record {
 	if after == nil {
 		return before
 	}
 	return after
 }
 
-// record returns a resource of a type, or nil.
+// record returns the record of a resource, or nil.
 func (op *operation) record(token, id string) store.Record {
 	return op.plugin.kinds[token].rows.all(op.State)[id]
 }
 
-// checkReferences refuses a record that refers to what does not exist, or to what
-// belongs to different VPCs. A target that an update does not change may be gone by now.
+// checkReferences rejects a record that refers to a resource that does not exist or that is in another VPC. It
+// skips references that an update does not change, since their targets may have been deleted since.
 func (op *operation) checkReferences(k *kind, before, after store.Record) error {
-	network := op.network(after)
+	vpc := op.vpcOf(after)
 	for _, property := range slices.Sorted(maps.Keys(k.Inputs)) {
 		to := op.plugin.kinds[k.Inputs[property].RefersTo]
 		if to == nil || before != nil && reflect.DeepEqual(before[property], after[property]) {
@@ -246,26 +247,27 @@ func (op *operation) checkReferences(k *kind, before, after store.Record) error 
 			if target == nil {
 				return apiError(to.Missing, "The %s '%s' does not exist", to.label(), id)
 			}
-			if other := op.network(target); network != "" && other != "" && other != network {
-				return invalidParameter("The %s '%s' belongs to another network than the rest: %s and %s are different networks",
-					to.label(), id, other, network)
+			if other := op.vpcOf(target); vpc != "" && other != "" && other != vpc {
+				return invalidParameter(
+					"The %s '%s' is in a different network than the other resources: %s and %s are different networks",
+					to.label(), id, other, vpc)
 			}
 		}
 	}
 	return nil
 }
 
-// userOf returns a resource that keeps another one from being deleted, or "".
-func (op *operation) userOf(k *kind, id string) string {
+// dependentOf returns the id of a resource that refers to the given one and so prevents its deletion, or "".
+func (op *operation) dependentOf(k *kind, id string) string {
 	for _, token := range slices.Sorted(maps.Keys(op.plugin.kinds)) {
 		other := op.plugin.kinds[token]
 		for property, input := range other.Inputs {
 			if input.RefersTo != k.Token || input.Weak {
 				continue
 			}
-			for user, r := range other.rows.all(op.State) {
-				if slices.Contains(r.Texts(property), id) && !op.comesWithVPC(user) {
-					return user
+			for dependent, r := range other.rows.all(op.State) {
+				if slices.Contains(r.Texts(property), id) && !op.deletedWithVPC(dependent) {
+					return dependent
 				}
 			}
 		}
@@ -273,8 +275,8 @@ func (op *operation) userOf(k *kind, id string) string {
 	return ""
 }
 
-// network returns the VPC that a resource is in, or is, or "".
-func (op *operation) network(r store.Record) string {
+// vpcOf returns the id of the VPC that a resource is in, the resource's own id if it is a VPC, or "".
+func (op *operation) vpcOf(r store.Record) string {
 	switch {
 	case r["vpcId"] != nil:
 		return r.Text("vpcId")
@@ -290,20 +292,21 @@ func (op *operation) network(r store.Record) string {
 	return ""
 }
 
-// kinds are what the resource types have of their own, by their tokens. All else is in
-// schema/schema.json.
+// kinds returns the resource types with their hooks, by token. Everything else is defined in schema/schema.json.
 func kinds() map[string]*kind {
 	return map[string]*kind{
-		"aws:ec2/vpc:Vpc":                                     {make: makeVPC, remove: removeVPC},
-		"aws:ec2/subnet:Subnet":                               {check: checkSubnet, remove: removeSubnet},
-		"aws:ec2/internetGateway:InternetGateway":             {forbid: fixed("set", "vpcId"), remove: removeInternetGateway},
+		"aws:ec2/vpc:Vpc":       {make: makeVPC, remove: removeVPC},
+		"aws:ec2/subnet:Subnet": {check: checkSubnet, remove: removeSubnet},
+		"aws:ec2/internetGateway:InternetGateway": {
+			checkUpdate: immutable("set", "vpcId"), remove: removeInternetGateway,
+		},
 		"aws:ec2/routeTable:RouteTable":                       {check: checkRouteTable, remove: removeRouteTable},
 		"aws:ec2/routeTableAssociation:RouteTableAssociation": {},
 		"aws:ec2/vpcEndpoint:VpcEndpoint":                     {check: checkVPCEndpoint, make: makeVPCEndpoint},
 		"aws:ec2/securityGroup:SecurityGroup":                 {check: checkSecurityGroup, remove: removeSecurityGroup},
 		"aws:ec2/securityGroupRule:SecurityGroupRule":         {check: checkGroupRule},
 		"aws:ec2/instance:Instance": {
-			forbid: fixed("this project replaces servers; set userDataReplaceOnChange, and", "iamInstanceProfile",
+			checkUpdate: immutable("this project replaces servers; set userDataReplaceOnChange and", "iamInstanceProfile",
 				"instanceType", "metadataOptions", "rootBlockDevice", "userData", "vpcSecurityGroupIds"),
 			make: makeInstance, shutDown: shutDownInstance, remove: removeInstance, show: showInstance,
 		},
@@ -312,7 +315,7 @@ func kinds() map[string]*kind {
 		"aws:ec2/eipAssociation:EipAssociation": {rows: associationRows(), make: makeAssociation, apply: moveAddress},
 
 		"aws:route53/record:Record": {
-			id: recordID, check: checkRecord, forbid: fixed("set", "type"), apply: applyRecords,
+			id: recordID, check: checkRecord, checkUpdate: immutable("set", "type"), apply: applyRecords,
 		},
 
 		"aws:iam/policy:Policy": {check: checkManagedPolicy, apply: applyManagedPolicy},
@@ -337,14 +340,15 @@ func kinds() map[string]*kind {
 	}
 }
 
+// rows accesses the records of a type in the store.
 type rows struct {
 	all  func(s *store.State) store.Table
 	put  func(s *store.State, id string, r store.Record)
 	drop func(s *store.State, id string)
 }
 
-// in is the rows of a type that has a table of its own, or a part of another's.
-func in(table string) rows {
+// tableRows returns the rows of a type that is stored in a table, or in a part of another type's table.
+func tableRows(table string) rows {
 	return rows{
 		all:  func(s *store.State) store.Table { return s.Table(table) },
 		put:  func(s *store.State, id string, r store.Record) { s.Put(table, id, r) },

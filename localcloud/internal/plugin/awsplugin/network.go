@@ -16,10 +16,10 @@ import (
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
-// s3PrefixListID is the id of S3's prefix list in us-east-1. Here it serves in every region.
+// s3PrefixListID is the id of S3's prefix list in us-east-1. Here it is the same in all regions.
 const s3PrefixListID = "pl-63a5400a"
 
-// makeVPC makes a VPC with its main route table and default security group.
+// makeVPC creates a VPC with its main route table and default security group.
 func makeVPC(ctx context.Context, op *operation, r store.Record) error {
 	id, table, group := r.Text("id"), newID("rtb"), newID("sg")
 	r["defaultNetworkAclId"], r["dhcpOptionsId"] = newID("acl"), newID("dopt")
@@ -36,7 +36,7 @@ func makeVPC(ctx context.Context, op *operation, r store.Record) error {
 		clean, cancel := detached(ctx)
 		defer cancel()
 		if cleanUp := ignoreNotFound(op.cloud.DeleteVPC(clean, id)); cleanUp != nil {
-			return errors.Join(err, fmt.Errorf("clean up: %w", cleanUp))
+			return errors.Join(err, fmt.Errorf("cannot clean up: %w", cleanUp))
 		}
 		return err
 	}
@@ -49,8 +49,8 @@ func removeVPC(ctx context.Context, op *operation, r store.Record) error {
 	return ignoreNotFound(op.cloud.DeleteVPC(ctx, r.Text("id")))
 }
 
-// comesWithVPC reports whether a resource goes when its VPC goes.
-func (op *operation) comesWithVPC(id string) bool {
+// deletedWithVPC reports whether a resource is deleted together with its VPC.
+func (op *operation) deletedWithVPC(id string) bool {
 	for _, v := range op.Vpcs {
 		if id == v.Text("mainRouteTableId") || id == v.Text("defaultSecurityGroupId") {
 			return true
@@ -88,7 +88,7 @@ func removeSubnet(_ context.Context, op *operation, r store.Record) error {
 	return nil
 }
 
-// removeInternetGateway refuses to take a gateway from a VPC with public addresses.
+// removeInternetGateway refuses to remove a gateway from a VPC with public addresses.
 func removeInternetGateway(_ context.Context, op *operation, r store.Record) error {
 	for id, i := range op.Instances {
 		if address := op.publicIP(i); address != "" && i.VpcID == r["vpcId"] {
@@ -111,7 +111,7 @@ func (op *operation) internetGatewayOf(vpcID string) string {
 }
 
 func checkRouteTable(op *operation, r store.Record) error {
-	// The gateway of a route that an update does not change may be gone by now.
+	// Do not check unchanged routes in an update, since their gateways may have been deleted since.
 	if reflect.DeepEqual(r["routes"], op.RouteTables[r.Text("id")]["routes"]) {
 		return nil
 	}
@@ -130,9 +130,9 @@ func checkRouteTable(op *operation, r store.Record) error {
 
 func removeRouteTable(_ context.Context, op *operation, r store.Record) error {
 	id := r.Text("id")
-	if op.comesWithVPC(id) {
+	if op.deletedWithVPC(id) {
 		return apiError("DependencyViolation",
-			"The routeTable '%s' is the main one of %s and cannot be deleted.", id, r.Text("vpcId"))
+			"The routeTable '%s' is the main route table of %s and cannot be deleted.", id, r.Text("vpcId"))
 	}
 	for _, e := range op.VpcEndpoints {
 		e["routeTableIds"] = slices.DeleteFunc(e.List("routeTableIds"), func(table any) bool { return table == id })
@@ -140,7 +140,7 @@ func removeRouteTable(_ context.Context, op *operation, r store.Record) error {
 	return nil
 }
 
-// isPublic reports whether a subnet's route table leads to the internet.
+// isPublic reports whether a subnet's route table has a route to the internet.
 func (op *operation) isPublic(subnet store.Record) bool {
 	vpc := subnet.Text("vpcId")
 	table := op.Vpcs[vpc].Text("mainRouteTableId")
@@ -180,7 +180,7 @@ func makeVPCEndpoint(_ context.Context, _ *operation, r store.Record) error {
 	return nil
 }
 
-// contains reports whether inner lies wholly within outer.
+// contains reports whether inner lies entirely within outer.
 func contains(outer, inner netip.Prefix) bool {
 	return outer.Bits() <= inner.Bits() && outer.Contains(inner.Addr())
 }
@@ -192,7 +192,7 @@ func ignoreNotFound(err error) error {
 	return err
 }
 
-// zones are the availability zones of a region: six in us-east-1, as on AWS, and three elsewhere.
+// zones returns the availability zones of a region: six in us-east-1, as on AWS, and three in all others.
 func zones(region string) []string {
 	letters := "abc"
 	if region == "us-east-1" {
@@ -205,37 +205,37 @@ func zones(region string) []string {
 	return names
 }
 
-// offering lists the zones of a region that offer an instance type. On AWS, us-east-1e has neither
-// t3 nor Graviton.
-func offering(region, instanceType string) []string {
+// zonesOffering returns the zones of a region that offer an instance type. As on AWS, us-east-1e has neither t3
+// nor Graviton.
+func zonesOffering(region, instanceType string) []string {
 	form := regexp.MustCompile(`^[a-z]+[0-9][a-z0-9-]*\.(nano|micro|small|medium|large|[0-9]*xlarge|metal[a-z0-9-]*)$`)
 	if !form.MatchString(instanceType) {
 		return nil
 	}
-	lacking := strings.HasPrefix(instanceType, "t3.") || schema.Architecture(instanceType) == "arm64"
-	return slices.DeleteFunc(zones(region), func(zone string) bool { return zone == "us-east-1e" && lacking })
+	excluded := strings.HasPrefix(instanceType, "t3.") || schema.Architecture(instanceType) == "arm64"
+	return slices.DeleteFunc(zones(region), func(zone string) bool { return zone == "us-east-1e" && excluded })
 }
 
-// checkZone refuses a launch in a zone that lacks the instance type.
+// checkZone returns AWS's error if a zone does not offer an instance type.
 func checkZone(region, zone, instanceType string) error {
-	others := offering(region, instanceType)
+	offering := zonesOffering(region, instanceType)
 	switch {
-	case slices.Contains(others, zone):
+	case slices.Contains(offering, zone):
 		return nil
-	case len(others) == 0:
+	case len(offering) == 0:
 		return invalidParameter("Invalid value '%s' for InstanceType.", instanceType)
 	}
 	return apiError("Unsupported",
 		"Your requested instance type (%s) is not supported in your requested Availability Zone (%s). "+
 			"Please retry your request by not specifying an Availability Zone or choosing %s.",
-		instanceType, zone, strings.Join(others, ", "))
+		instanceType, zone, strings.Join(offering, ", "))
 }
 
-// getInstanceTypeOfferings answers in the zones' reverse order: EC2 promises none.
+// getInstanceTypeOfferings returns the zones in reverse order, since EC2 does not guarantee an order.
 func getInstanceTypeOfferings(op *operation, arguments store.Record) (store.Record, error) {
 	filters, kind := arguments.Objects("filters"), arguments.Text("locationType")
 	if kind != "availability-zone" || len(filters) != 1 || filters[0].Text("name") != "instance-type" {
-		return nil, fmt.Errorf("localcloud lists the zones of named instance types only: " +
+		return nil, fmt.Errorf("localcloud can list only the availability zones of given instance types: " +
 			`write locationType "availability-zone" and one filter "instance-type"`)
 	}
 	types, locations, kinds := []any{}, []any{}, []any{}
@@ -243,7 +243,7 @@ func getInstanceTypeOfferings(op *operation, arguments store.Record) (store.Reco
 		if strings.ContainsAny(instanceType, "*?") {
 			return nil, fmt.Errorf("localcloud does not support wildcards in the filter instance-type: %q", instanceType)
 		}
-		for _, zone := range slices.Backward(offering(op.region, instanceType)) {
+		for _, zone := range slices.Backward(zonesOffering(op.region, instanceType)) {
 			types, locations, kinds = append(types, instanceType), append(locations, zone), append(kinds, kind)
 		}
 	}

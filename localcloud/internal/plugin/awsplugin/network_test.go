@@ -8,7 +8,7 @@ import (
 	"immutable-infra/localcloud/internal/cloud"
 )
 
-func TestNetworksThatAWSRefusesAreRefused(t *testing.T) {
+func TestInvalidNetworksAreRejected(t *testing.T) {
 	s := newSite(t)
 	other := s.create("aws:ec2/vpc:Vpc", "other", object{"cidrBlock": "10.1.0.0/16"})
 	tcp := func(from, to int, more object) object {
@@ -24,55 +24,55 @@ func TestNetworksThatAWSRefusesAreRefused(t *testing.T) {
 		code, token string
 		inputs      object
 	}{
-		"a VPC that is too big": {"InvalidVpc.Range", "aws:ec2/vpc:Vpc", object{"cidrBlock": "10.0.0.0/8"}},
-		"a VPC with host bits":  {"write 10.0.0.0/16", "aws:ec2/vpc:Vpc", object{"cidrBlock": "10.0.0.1/16"}},
-		"a VPC without CIDR":    {"is not an IPv4 CIDR block", "aws:ec2/vpc:Vpc", object{"cidrBlock": "ten"}},
-		"a subnet of no VPC": {"InvalidVpcID.NotFound", "aws:ec2/subnet:Subnet",
+		"a VPC that is too big":            {"InvalidVpc.Range", "aws:ec2/vpc:Vpc", object{"cidrBlock": "10.0.0.0/8"}},
+		"a VPC with host bits":             {"write 10.0.0.0/16", "aws:ec2/vpc:Vpc", object{"cidrBlock": "10.0.0.1/16"}},
+		"a VPC with an invalid CIDR block": {"not an IPv4 CIDR block", "aws:ec2/vpc:Vpc", object{"cidrBlock": "ten"}},
+		"a subnet of a missing VPC": {"InvalidVpcID.NotFound", "aws:ec2/subnet:Subnet",
 			object{"vpcId": "vpc-1", "cidrBlock": "10.0.2.0/24"}},
 		"a subnet outside its VPC": {"InvalidSubnet.Range", "aws:ec2/subnet:Subnet",
 			object{"vpcId": s.vpc.id, "cidrBlock": "10.1.2.0/24"}},
-		"a subnet that overlaps": {"InvalidSubnet.Conflict", "aws:ec2/subnet:Subnet",
+		"an overlapping subnet": {"InvalidSubnet.Conflict", "aws:ec2/subnet:Subnet",
 			object{"vpcId": s.vpc.id, "cidrBlock": "10.0.1.128/25"}},
 		"a zone of another region": {"InvalidParameterValue", "aws:ec2/subnet:Subnet",
 			object{"vpcId": s.vpc.id, "cidrBlock": "10.0.2.0/24", "availabilityZone": "eu-west-1a"}},
 		"a second internet gateway": {"already has an internet gateway", "aws:ec2/internetGateway:InternetGateway",
 			object{"vpcId": s.vpc.id}},
-		"a route to no gateway": {"InvalidGatewayID.NotFound", "aws:ec2/routeTable:RouteTable",
+		"a route to a missing gateway": {"InvalidGatewayID.NotFound", "aws:ec2/routeTable:RouteTable",
 			object{"vpcId": s.vpc.id, "routes": []object{{"cidrBlock": "0.0.0.0/0", "gatewayId": "igw-1"}}}},
 		"a route to another VPC's gateway": {"different networks", "aws:ec2/routeTable:RouteTable",
 			object{"vpcId": other.id, "routes": []object{{"cidrBlock": "0.0.0.0/0", "gatewayId": s.gateway.id}}}},
-		"two routes": {"RouteAlreadyExists", "aws:ec2/routeTable:RouteTable",
+		"two routes to the same destination": {"RouteAlreadyExists", "aws:ec2/routeTable:RouteTable",
 			object{"vpcId": s.vpc.id, "routes": []object{{"cidrBlock": "0.0.0.0/0", "gatewayId": s.gateway.id},
 				{"cidrBlock": "0.0.0.0/0", "gatewayId": s.gateway.id}}}},
-		"a second route table of a subnet": {"Resource.AlreadyAssociated",
+		"a second route table for a subnet": {"Resource.AlreadyAssociated",
 			"aws:ec2/routeTableAssociation:RouteTableAssociation", object{"routeTableId": s.table.id, "subnetId": s.subnet.id}},
 		"an endpoint for another service": {"InvalidServiceName", "aws:ec2/vpcEndpoint:VpcEndpoint",
 			object{"vpcId": s.vpc.id, "serviceName": "com.amazonaws.us-east-1.dynamodb"}},
-		"a second endpoint of a table": {"RouteAlreadyExists", "aws:ec2/vpcEndpoint:VpcEndpoint",
+		"a second endpoint for a route table": {"RouteAlreadyExists", "aws:ec2/vpcEndpoint:VpcEndpoint",
 			object{"vpcId": s.vpc.id, "serviceName": "com.amazonaws.us-east-1.s3", "routeTableIds": []string{s.table.id}}},
-		"a group's name twice": {"InvalidGroup.Duplicate", "aws:ec2/securityGroup:SecurityGroup",
+		"a duplicate group name": {"InvalidGroup.Duplicate", "aws:ec2/securityGroup:SecurityGroup",
 			object{"vpcId": s.vpc.id, "name": "default"}},
-		"a group's name like an id": {"cannot begin with sg-", "aws:ec2/securityGroup:SecurityGroup",
+		"a group name that looks like an ID": {"cannot begin with sg-", "aws:ec2/securityGroup:SecurityGroup",
 			object{"vpcId": s.vpc.id, "name": "sg-web"}},
-		"a rule twice": {"InvalidPermission.Duplicate", "aws:ec2/securityGroup:SecurityGroup", group(tcp(80, 80, world),
+		"a duplicate rule": {"InvalidPermission.Duplicate", "aws:ec2/securityGroup:SecurityGroup", group(tcp(80, 80, world),
 			tcp(80, 80, world))},
-		"a rule for nobody": {"is for nobody", "aws:ec2/securityGroup:SecurityGroup",
+		"a rule that matches no address": {"matches no address", "aws:ec2/securityGroup:SecurityGroup",
 			group(tcp(80, 80, object{"cidrBlocks": []string{}}))},
-		"a rule with ports reversed": {"Invalid TCP/UDP port range", "aws:ec2/securityGroup:SecurityGroup",
+		"a rule with reversed ports": {"Invalid TCP/UDP port range", "aws:ec2/securityGroup:SecurityGroup",
 			group(tcp(443, 80, world))},
 		"a rule with host bits": {"write 10.0.0.0/8", "aws:ec2/securityGroup:SecurityGroup",
 			group(tcp(80, 80, object{"cidrBlocks": []string{"10.1.2.3/8"}}))},
 	} {
-		t.Run(name, func(t *testing.T) { s.refuses(c.code, c.token, c.inputs) })
+		t.Run(name, func(t *testing.T) { s.createFails(c.code, c.token, c.inputs) })
 	}
 }
 
-func TestWhatIsInUseCannotBeDeleted(t *testing.T) {
+func TestResourcesInUseCannotBeDeleted(t *testing.T) {
 	s := newSite(t)
 	s.moveVIP(s.server)
 	for name, c := range map[string]struct {
-		code string
-		live *live
+		code     string
+		resource *resource
 	}{
 		"a VPC with a subnet":              {"DependencyViolation", s.vpc},
 		"a subnet with an instance":        {"DependencyViolation", s.subnet},
@@ -83,20 +83,20 @@ func TestWhatIsInUseCannotBeDeleted(t *testing.T) {
 		"a role with a policy":             {"DeleteConflict", s.role},
 	} {
 		t.Run(name, func(t *testing.T) {
-			require.ErrorContains(t, s.delete(c.live), c.code)
-			require.True(t, s.refresh(c.live), "it is still there")
+			require.ErrorContains(t, s.delete(c.resource), c.code)
+			require.True(t, s.refresh(c.resource), "the resource still exists")
 		})
 	}
 }
 
-func TestTheGatewayLearnsTheRulesOfAServersGroups(t *testing.T) {
+func TestSecurityGroupRulesReachTheGateway(t *testing.T) {
 	s := newSite(t)
 	n := s.cloud.networkInterface(t, s.server.id)
 	require.Len(t, n.Ingress, 2)
 	require.Equal(t, "tcp", n.Ingress[0].Protocol)
 	require.Equal(t, 80, n.Ingress[0].FromPort)
 	require.Equal(t, "0.0.0.0/0", n.Ingress[0].CIDRs[0].String())
-	require.Len(t, n.Egress, 1, "a group has no egress but what it says")
+	require.Len(t, n.Egress, 1, "a group has no egress beyond its rules")
 	require.Equal(t, "0.0.0.0/0", n.Egress[0].CIDRs[0].String())
 
 	s.update(s.group, object{"vpcId": s.vpc.id, "ingress": []object{
@@ -105,10 +105,10 @@ func TestTheGatewayLearnsTheRulesOfAServersGroups(t *testing.T) {
 	n = s.cloud.networkInterface(t, s.server.id)
 	require.Len(t, n.Ingress, 1)
 	require.Equal(t, "203.0.113.7/32", n.Ingress[0].CIDRs[0].String())
-	require.Len(t, n.Egress, 1, "rules that are no longer mentioned stay")
+	require.Len(t, n.Egress, 1, "rules that are no longer given stay")
 }
 
-func TestWithoutARouteToTheInternetAPublicAddressIsNoUse(t *testing.T) {
+func TestPublicAddressNeedsARouteToTheInternet(t *testing.T) {
 	s := newSite(t)
 	require.True(t, s.cloud.networkInterface(t, s.server.id).PublicIP.IsValid())
 	s.update(s.table, object{"vpcId": s.vpc.id, "routes": []object{}})
@@ -119,7 +119,7 @@ func TestWithoutARouteToTheInternetAPublicAddressIsNoUse(t *testing.T) {
 	require.True(t, s.cloud.networkInterface(t, s.server.id).PublicIP.IsValid())
 }
 
-func TestARuleOfItsOwnOpensAGroupToSomebodyAndClosesItAgain(t *testing.T) {
+func TestStandaloneRuleOpensAndClosesSecurityGroup(t *testing.T) {
 	const token = "aws:ec2/securityGroupRule:SecurityGroupRule"
 	s := newSite(t)
 	group := s.create("aws:ec2/securityGroup:SecurityGroup", "runner",
@@ -138,8 +138,8 @@ func TestARuleOfItsOwnOpensAGroupToSomebodyAndClosesItAgain(t *testing.T) {
 	require.Empty(t, open())
 	s.create("aws:iam/role:Role", "deploy", object{"name": "deploy", "assumeRolePolicy": trustEC2})
 	s.create("aws:iam/rolePolicy:RolePolicy", "deploy",
-		object{"name": "deploy", "role": "deploy", "policy": reviewed(t, "deploy-test")})
-	back := s.as("deploy")
+		object{"name": "deploy", "role": "deploy", "policy": reviewedPolicy(t, "deploy-test")})
+	restore := s.as("deploy")
 	rule := s.create(token, "runner", inputs(nil))
 	require.Len(t, open(), 1)
 	require.Equal(t, 12222, open()[0].FromPort)
@@ -148,36 +148,36 @@ func TestARuleOfItsOwnOpensAGroupToSomebodyAndClosesItAgain(t *testing.T) {
 	require.True(t, s.refresh(rule))
 	require.True(t, before.inputs.Equals(rule.inputs), "%v became %v", before.inputs, rule.inputs)
 
-	// The group has none of its own, so that neither undoes the other.
+	// The group has no inline rules, so that neither resource undoes the other.
 	require.True(t, s.refresh(group))
 	_, diff := s.diff(group, object{"vpcId": s.vpc.id, "tags": object{"Project": "immutable-infra", "Stack": "test"}})
 	require.False(t, diff.HasChanges, "%v", diff.DetailedDiff)
-	s.refuses("InvalidPermission.Duplicate", token, inputs(nil))
+	s.createFails("InvalidPermission.Duplicate", token, inputs(nil))
 	_, err := s.tryCreate(token, "other", inputs(object{"securityGroupId": s.group.id}))
 	require.ErrorContains(t, err, "ec2:AuthorizeSecurityGroupIngress", "a group of another project")
 	require.NoError(t, s.delete(rule))
 	require.Empty(t, open())
 	require.False(t, s.refresh(rule))
-	back()
+	restore()
 
-	s.refuses("InvalidGroup.NotFound", token, inputs(object{"securityGroupId": "sg-missing"}))
+	s.createFails("InvalidGroup.NotFound", token, inputs(object{"securityGroupId": "sg-missing"}))
 	rule = s.create(token, "runner", inputs(object{"description": "one"}))
 	s.update(rule, inputs(object{"description": "two"}))
 	require.True(t, s.refresh(rule))
 	require.Equal(t, "two", rule.get("description"))
 	require.NoError(t, s.delete(server))
 	require.NoError(t, s.delete(group))
-	require.False(t, s.refresh(rule), "a group's rules go with it")
+	require.False(t, s.refresh(rule), "deleting a group deletes its rules")
 }
 
-func TestAGatewayDoesNotMoveToAnotherVPC(t *testing.T) {
+func TestInternetGatewayCannotMoveToAnotherVPC(t *testing.T) {
 	s := newNetwork(t)
 	other := s.create("aws:ec2/vpc:Vpc", "other", object{"cidrBlock": "10.1.0.0/16"})
 	require.ErrorContains(t, s.tryUpdate(s.gateway, object{"vpcId": other.id}, false),
-		`a change of vpcId in place is not supported by localcloud: set pulumi.ReplaceOnChanges([]string{"vpcId"})`)
+		`localcloud cannot change vpcId in place: set pulumi.ReplaceOnChanges([]string{"vpcId"})`)
 }
 
-func TestARouteTableChangesItsTagsThoughARoutesGatewayIsGone(t *testing.T) {
+func TestRouteTableTagsCanChangeAfterItsGatewayIsDeleted(t *testing.T) {
 	h := newHarness(t)
 	vpc := h.create("aws:ec2/vpc:Vpc", "vpc", object{"cidrBlock": "10.0.0.0/16"})
 	gateway := h.create("aws:ec2/internetGateway:InternetGateway", "gateway", object{"vpcId": vpc.id})

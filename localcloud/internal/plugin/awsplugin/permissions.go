@@ -14,14 +14,13 @@ import (
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
-// signIn says with what account the plugin was called, and which is the
-// administrator's.
-type signIn func() (given, root store.Account, err error)
+// credentialSource returns the credentials that the plugin was called with, and those of the administrator.
+type credentialSource func() (given, root store.Account, err error)
 
-// identify finds out who calls, or answers as AWS does to an unknown caller.
+// identify returns the caller, or the error that AWS returns for invalid credentials.
 func (pl *plugin) identify(state *store.State) (caller.Caller, error) {
-	const hint = "for the local cloud's own, run: eval \"$(make -s env)\""
-	given, root, err := pl.signIn()
+	const hint = "to use the local cloud's credentials, run: eval \"$(make -s env)\""
+	given, root, err := pl.credentials()
 	if err != nil {
 		return caller.Caller{}, err
 	}
@@ -34,28 +33,28 @@ func (pl *plugin) identify(state *store.State) (caller.Caller, error) {
 		return caller.Caller{}, err
 	case found == nil:
 		return caller.Caller{}, apiError("InvalidClientTokenId", "The security token included in the request is invalid: "+
-			"localcloud has no access key %s, as in AWS_ACCESS_KEY_ID; %s", given.AccessKeyID, hint)
+			"localcloud has no access key %s (from AWS_ACCESS_KEY_ID); %s", given.AccessKeyID, hint)
 	case found.SecretAccessKey != given.SecretAccessKey:
 		return caller.Caller{}, apiError("SignatureDoesNotMatch",
 			"The request signature we calculated does not match the signature you "+
-				"provided: AWS_SECRET_ACCESS_KEY is not that of %s; %s", given.AccessKeyID, hint)
+				"provided: AWS_SECRET_ACCESS_KEY does not belong to %s; %s", given.AccessKeyID, hint)
 	}
 	return *found, nil
 }
 
-// call is one request to one of AWS's APIs.
+// call is a request to an AWS API.
 type call struct {
 	action string // such as ec2:RunInstances
 	target target
 }
 
-// target is what a request is about, with the condition keys that come with it.
+// target is the resource of a request, with the condition keys that depend on it.
 type target struct {
 	arn  string
 	keys map[string]string
 }
 
-// with is the target in a request that has more condition keys.
+// with returns the target with additional condition keys.
 func (t target) with(more ...map[string]string) target {
 	keys := map[string]string{}
 	for _, m := range append([]map[string]string{t.keys}, more...) {
@@ -64,17 +63,16 @@ func (t target) with(more ...map[string]string) target {
 	return target{t.arn, keys}
 }
 
-// authorize refuses the operation when the caller may not send one of the
-// requests that it takes. The error is AWS's for the first of them; what else is
-// missing follows.
+// authorize returns an error if the caller lacks permission for any of an operation's requests. The error is AWS's
+// for the first such request, followed by a list of the other missing permissions.
 func (op *operation) authorize(calls []call) error {
-	refused := map[string]bool{}
+	denied := map[string]bool{}
 	code, first := "", ""
 	for _, c := range calls {
 		service, _, _ := strings.Cut(c.action, ":")
 		keys := map[string]string{"aws:securetransport": "true", "aws:requestedregion": op.region}
 		if service == "iam" || service == "route53" {
-			keys["aws:requestedregion"] = "us-east-1" // where the services of the whole world are
+			keys["aws:requestedregion"] = "us-east-1" // the region of global services
 		}
 		maps.Copy(keys, c.target.keys)
 		path, _ := strings.CutPrefix(c.target.arn, "arn:aws:s3:::")
@@ -92,29 +90,29 @@ func (op *operation) authorize(calls []call) error {
 				code, first = "UnauthorizedOperation", "You are not authorized to perform this operation. "+refusal
 			}
 		default:
-			refused[c.action+" on "+c.target.arn] = true
+			denied[c.action+" on "+c.target.arn] = true
 		}
 	}
 	if first == "" {
 		return nil
 	}
-	if len(refused) > 0 {
-		first += ". Not allowed either, and needed here: " + strings.Join(slices.Sorted(maps.Keys(refused)), ", ")
+	if len(denied) > 0 {
+		first += ". Other missing permissions: " + strings.Join(slices.Sorted(maps.Keys(denied)), ", ")
 	}
 	return apiError(code, "%s", first)
 }
 
-// question is what the permissions are asked about: one operation on one resource.
-type question struct {
+// accessQuery describes an operation on a resource, to find the permissions that it needs.
+type accessQuery struct {
 	*operation
 	kind        *kind
-	id          string // empty before the resource is made
+	id          string // empty before the resource is created
 	inputs, old store.Record
 }
 
-// self is the resource that the question is about. When it is about to be made, it
-// is there, with its tags, by the time of the request.
-func (q question) self() target {
+// self returns the resource of the operation. In a create, it has the id (or *) and the tags that it will have
+// once it exists.
+func (q accessQuery) self() target {
 	if q.id != "" {
 		return q.of(q.kind.Token, q.id)
 	}
@@ -128,8 +126,8 @@ func (q question) self() target {
 	return target{arn: arn}.with(resourceTags(q.inputs.Tags("tags")), boundedBy(q.text("permissionsBoundary")))
 }
 
-// of is a resource of a type with its tags.
-func (q question) of(token, id string) target {
+// of returns a resource of a type, with its tags.
+func (q accessQuery) of(token, id string) target {
 	k, r := q.plugin.kinds[token], q.record(token, id)
 	arn := cmp.Or(r.Text("arn"), k.arnOf(q.region, "/", id))
 	if r == nil && k.IDIsARN {
@@ -138,7 +136,7 @@ func (q question) of(token, id string) target {
 	return target{arn: arn}.with(resourceTags(r.Tags("tags")), boundedBy(r.Text("permissionsBoundary")))
 }
 
-// boundedBy is a role's permissions boundary as the condition key of requests about the role.
+// boundedBy returns the condition key of a role's permissions boundary.
 func boundedBy(boundary string) map[string]string {
 	if boundary == "" {
 		return nil
@@ -146,23 +144,23 @@ func boundedBy(boundary string) map[string]string {
 	return map[string]string{"iam:permissionsboundary": boundary}
 }
 
-// requestTags are tags as the condition keys of a request that sets them.
+// requestTags returns the condition keys of a request that sets tags.
 func requestTags(tags map[string]string) map[string]string { return tagKeys("aws:requesttag/", tags) }
 
-// resourceTags are tags as the condition keys of a request about what has them.
+// resourceTags returns the condition keys of a request for a resource with tags.
 func resourceTags(tags map[string]string) map[string]string { return tagKeys("aws:resourcetag/", tags) }
 
-func tagKeys(kind string, tags map[string]string) map[string]string {
+func tagKeys(prefix string, tags map[string]string) map[string]string {
 	keys := map[string]string{}
 	for name, value := range tags {
-		keys[kind+strings.ToLower(name)] = value
+		keys[prefix+strings.ToLower(name)] = value
 	}
 	return keys
 }
 
-// texts are the strings of an input, or before a delete what they were, or else what
-// the resource has.
-func (q question) texts(path string) []string {
+// texts returns the strings of a property from the inputs, or else from the old inputs (in a delete), or else from
+// the stored resource.
+func (q accessQuery) texts(path string) []string {
 	for _, r := range []store.Record{q.inputs, q.old, q.stored()} {
 		if r.At(path) != nil {
 			return r.Texts(path)
@@ -171,52 +169,49 @@ func (q question) texts(path string) []string {
 	return nil
 }
 
-func (q question) text(path string) string { return strings.Join(q.texts(path), " ") }
+func (q accessQuery) text(path string) string { return strings.Join(q.texts(path), " ") }
 
-// stored is the resource that the question is about, or nil.
-func (q question) stored() store.Record {
+// stored returns the record of the resource, or nil.
+func (q accessQuery) stored() store.Record {
 	if q.kind == nil || q.id == "" {
 		return nil
 	}
 	return q.record(q.kind.Token, q.id)
 }
 
-// given reports whether an input is there, and neither empty nor false.
-func (q question) given(path string) bool {
+// given reports whether an input is set and neither empty nor false.
+func (q accessQuery) given(path string) bool {
 	if len(q.inputs) == 0 {
 		return q.old.Has(path)
 	}
 	return q.inputs.Has(path)
 }
 
-func (q question) changed(path string) bool {
+func (q accessQuery) changed(path string) bool {
 	return !reflect.DeepEqual(q.inputs.At(path), q.old.At(path))
 }
 
-// calls are the requests to AWS's APIs by which terraform-provider-aws 5.100, which
-// pulumi-aws 6.83 bridges, runs one operation on a resource: create, read, update or
-// delete it. After a create or an update the provider reads the resource, and it sets
-// tags that changed; schema.json does not repeat that. It leaves out requests that the
-// provider sends only under circumstances that localcloud does not have.
+// calls returns the AWS API requests that terraform-provider-aws 5.100, which pulumi-aws 6.83 bridges, sends for
+// an operation (phase) on a resource: create, read, update or delete. After a create or update, the provider also
+// reads the resource, and in an update it sets changed tags; schema.json does not repeat these requests. It omits
+// requests that the provider sends only in situations that do not occur in localcloud.
 //
-// schema.json has a list of clauses for each: conditions, and a colon behind them;
-// then actions and the targets that each is about, or the name of one of the special
-// requests. "given P" holds when the input P is there, and not empty; "changed P" when
-// an update changes it; "has P" when the resource has it. Actions without a target are
-// about no resource. Targets are
+// For each phase, schema.json has a list of clauses. A clause consists of optional conditions that end with a
+// colon, followed by actions and the targets of each action, or by the name of a special request. "given P" holds
+// if the input P is set and not empty, "changed P" if an update changes it, "has P" if the resource has it.
+// Actions without a target do not apply to a specific resource. Targets are
 //
 //	@self      the resource
-//	@new       the resource that the request makes, with its tags
-//	@P         what the property P refers to
+//	@new       the resource that the request creates, with its tags
+//	@P         the resource that the property P refers to
 //
-// and the ones of question.target. A test compares the table with a recording of the
-// provider. Which action a request needs, and on what, is as in AWS's Service
-// Authorization Reference.
-func (k *kind) calls(phase string, q question) []call {
+// and those of accessQuery.target. A test compares the table with a recording of the provider. The actions and
+// resources of each request are those of AWS's Service Authorization Reference.
+func (k *kind) calls(phase string, q accessQuery) []call {
 	q.kind = k
 	calls := q.clauses(k.Calls[phase]...)
 	if phase == "update" {
-		calls = append(q.retags(), calls...)
+		calls = append(q.tagUpdates(), calls...)
 	}
 	if phase == "create" || phase == "update" {
 		calls = append(calls, q.clauses(k.Calls["read"]...)...)
@@ -224,7 +219,7 @@ func (k *kind) calls(phase string, q question) []call {
 	return calls
 }
 
-func (q question) clauses(clauses ...string) []call {
+func (q accessQuery) clauses(clauses ...string) []call {
 	var calls []call
 	for _, clause := range clauses {
 		conditions, body, conditional := strings.Cut(clause, ": ")
@@ -238,7 +233,7 @@ func (q question) clauses(clauses ...string) []call {
 	return calls
 }
 
-func (q question) hold(conditions []string) bool {
+func (q accessQuery) hold(conditions []string) bool {
 	for condition := range slices.Chunk(conditions, 2) {
 		switch word, property := condition[0], condition[1]; {
 		case word == "given" && !q.given(property), word == "changed" && !q.changed(property),
@@ -249,7 +244,7 @@ func (q question) hold(conditions []string) bool {
 	return true
 }
 
-func (q question) clause(words []string) []call {
+func (q accessQuery) clause(words []string) []call {
 	var actions, names []string
 	var calls []call
 	for _, word := range words {
@@ -276,14 +271,14 @@ func (q question) clause(words []string) []call {
 			calls = append(calls, call{action, t})
 		}
 		if slices.Contains(names, "new") && q.given("tags") {
-			calls = append(calls, q.tagsNew(action))
+			calls = append(calls, q.tagOnCreate(action))
 		}
 	}
 	return calls
 }
 
-// target is what a name in the declarations stands for, with its tags.
-func (q question) target(name string) []target {
+// target returns the resources of a target in schema.json, with their tags.
+func (q accessQuery) target(name string) []target {
 	switch name {
 	case "self":
 		return []target{q.self()}
@@ -294,7 +289,7 @@ func (q question) target(name string) []target {
 		return []target{{arn: q.self().arn + "/*"}}
 	case "zone":
 		return []target{hostedZone()}
-	case "image": // an AMI belongs to whom published it
+	case "image": // the ARN has no account, since an AMI belongs to its publisher
 		return []target{{arn: "arn:aws:ec2:" + q.region + "::image/" + q.text("ami")}}
 	case "newInterface":
 		return []target{{arn: q.ec2ARN("network-interface", "*")}}
@@ -313,8 +308,8 @@ func (q question) target(name string) []target {
 	return targets
 }
 
-// tagsNew is what a request needs beside its own action when it tags what it makes.
-func (q question) tagsNew(action string) call {
+// tagOnCreate returns the additional permission for a request that creates a resource with tags.
+func (q accessQuery) tagOnCreate(action string) call {
 	service, name, _ := strings.Cut(action, ":")
 	t := q.target("new")[0]
 	switch service {
@@ -327,24 +322,25 @@ func (q question) tagsNew(action string) call {
 	}
 }
 
-// retags are the requests for the tags that an update changes.
-func (q question) retags() []call {
+// tagUpdates returns the requests for the tags that an update changes.
+func (q accessQuery) tagUpdates() []call {
 	service, _, _ := strings.Cut(q.kind.ARN, ":")
 	switch {
 	case !q.changed("tags"):
 		return nil
 	case service == "ec2":
-		return q.retagsAs("ec2:CreateTags", "ec2:DeleteTags")
+		return q.tagUpdatesBy("ec2:CreateTags", "ec2:DeleteTags")
 	case service == "iam":
-		made, _, _ := strings.Cut(strings.TrimPrefix(q.kind.Calls["create"][0], "iam:Create"), " ")
-		return q.retagsAs("iam:Tag"+made, "iam:Untag"+made)
+		resource, _, _ := strings.Cut(strings.TrimPrefix(q.kind.Calls["create"][0], "iam:Create"), " ")
+		return q.tagUpdatesBy("iam:Tag"+resource, "iam:Untag"+resource)
 	default:
 		return []call{{"s3:PutBucketTagging", q.self()}}
 	}
 }
 
-// retagsAs are the requests that first take away tags, and then set others.
-func (q question) retagsAs(set, remove string) (calls []call) {
+// tagUpdatesBy returns the requests for an update of tags with separate actions: the provider first removes tags,
+// then sets others.
+func (q accessQuery) tagUpdatesBy(set, remove string) (calls []call) {
 	t, before, after := q.self(), q.old.Tags("tags"), q.inputs.Tags("tags")
 	changed, removed := maps.Clone(after), maps.Clone(before)
 	maps.DeleteFunc(changed, func(key, value string) bool { old, had := before[key]; return had && old == value })
@@ -357,17 +353,17 @@ func (q question) retagsAs(set, remove string) (calls []call) {
 		calls = append(calls, call{remove, t.with(keys)})
 	}
 	if len(changed) > 0 {
-		left := t.with(requestTags(changed))
+		remaining := t.with(requestTags(changed))
 		for key := range resourceTags(removed) {
-			delete(left.keys, key)
+			delete(remaining.keys, key)
 		}
-		calls = append(calls, call{set, left})
+		calls = append(calls, call{set, remaining})
 	}
 	return calls
 }
 
-// special are the requests of a name in the table that depend on more than the inputs.
-func (q question) special(name string) (calls []call, known bool) {
+// special returns the requests for a name in schema.json whose requests depend on more than the inputs.
+func (q accessQuery) special(name string) (calls []call, known bool) {
 	add := func(action string, t target) { calls = append(calls, call{action, t}) }
 	switch name {
 	case "passRole", "passProfilesRole": // to EC2
@@ -390,8 +386,8 @@ func (q question) special(name string) (calls []call, known bool) {
 			add("iam:GetRolePolicy", q.self())
 		}
 	case "bound":
-		// A role gets another permissions boundary, or none. IAM's condition key has the boundary of
-		// the request, or else the one that the role has.
+		// The role's permissions boundary is changed or removed. IAM's condition key has the boundary of the request, or
+		// else the role's current one.
 		if boundary := q.inputs.Text("permissionsBoundary"); boundary != "" {
 			add("iam:PutRolePermissionsBoundary", q.self().with(boundedBy(boundary)))
 		} else {
@@ -412,7 +408,7 @@ func (q question) special(name string) (calls []call, known bool) {
 			add("iam:GetRole", q.of("aws:iam/role:Role", role))
 		}
 		if role != "" && q.id != "" && q.Roles[role] == nil {
-			// The provider takes a role that is gone out of the profile, in a refresh as well.
+			// The provider removes a deleted role from the profile, even in a refresh.
 			add("iam:RemoveRoleFromInstanceProfile", q.self())
 		}
 	default:

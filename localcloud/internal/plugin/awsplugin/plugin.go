@@ -1,9 +1,8 @@
-// Package awsplugin is the resource plugin that stands in for pulumi-aws: it
-// keeps the account of AWS's control plane in a file, and lets package cloud
-// run what the resources describe.
+// Package awsplugin is the resource plugin that replaces pulumi-aws. It stores the state of AWS's control plane in
+// a file, and uses package cloud to run the resources.
 //
-// It serves the resource types of schema/schema.json and no others, and aims
-// to be no more lenient than AWS: a property that it cannot honour is refused.
+// It supports only the resource types of schema/schema.json. It is meant to be at least as strict as AWS, and
+// rejects properties that it cannot implement.
 package awsplugin
 
 import (
@@ -36,7 +35,7 @@ import (
 
 // objectStore is the S3 server.
 type objectStore interface {
-	// Buckets are the names of all buckets, those that were made by other means included.
+	// Buckets returns the names of all buckets, including those that the plugin did not create.
 	Buckets(ctx context.Context) ([]string, error)
 	CreateBucket(ctx context.Context, bucket string) error
 	BucketExists(ctx context.Context, bucket string) (bool, error)
@@ -44,7 +43,7 @@ type objectStore interface {
 	EmptyBucket(ctx context.Context, bucket string) error
 	PutVersioning(ctx context.Context, bucket, status string) error
 	PutOwnership(ctx context.Context, bucket, ownership string) error
-	// Policy is a bucket's policy as the server has it, or empty.
+	// Policy returns a bucket's policy at the server, or "".
 	Policy(ctx context.Context, bucket string) (string, error)
 	PutPolicy(ctx context.Context, bucket, document string) error
 	CreateAccount(ctx context.Context, accessKeyID, secretAccessKey string) error
@@ -55,15 +54,16 @@ type plugin struct {
 	kinds map[string]*kind
 	store *store.Store
 	cloud cloud.Cloud
-	// openObjects is called when an operation needs the S3 server, so that a
-	// preview works while it is down.
+	// openObjects is called only when an operation needs the S3 server, so that a preview works while it is down.
 	openObjects func() (objectStore, error)
-	signIn      signIn
+	credentials credentialSource
 	// region is nil until the provider is configured.
 	region atomic.Pointer[string]
 }
 
-func newPlugin(storePath string, c cloud.Cloud, openObjects func() (objectStore, error), who signIn) (*plugin, error) {
+func newPlugin(
+	storePath string, c cloud.Cloud, openObjects func() (objectStore, error), creds credentialSource,
+) (*plugin, error) {
 	types, err := schema.Load()
 	if err != nil {
 		return nil, err
@@ -72,13 +72,15 @@ func newPlugin(storePath string, c cloud.Cloud, openObjects func() (objectStore,
 	for token, k := range declared {
 		k.Type = types[token]
 		if k.Table != "" {
-			k.rows = in(k.Table)
+			k.rows = tableRows(k.Table)
 		}
 	}
-	return &plugin{kinds: declared, store: store.Open(storePath), cloud: c, openObjects: openObjects, signIn: who}, nil
+	return &plugin{
+		kinds: declared, store: store.Open(storePath), cloud: c, openObjects: openObjects, credentials: creds,
+	}, nil
 }
 
-// provider returns the plugin as the framework serves it.
+// provider returns the provider for the plugin framework.
 func (pl *plugin) provider() p.Provider {
 	return cancel.Wrap(p.Provider{
 		CheckConfig: pl.checkConfig,
@@ -128,7 +130,7 @@ func (pl *plugin) create(ctx context.Context, request p.CreateRequest) (response
 		}
 		return response, err
 	}
-	q := question{inputs: schema.Record(request.Properties)}
+	q := accessQuery{inputs: schema.Record(request.Properties)}
 	err = pl.operate(ctx, "create", request.Urn, q, false, func(op *operation, k *kind) (err error) {
 		if response.ID, err = k.create(ctx, op, request.Properties); err != nil {
 			return err
@@ -140,10 +142,10 @@ func (pl *plugin) create(ctx context.Context, request p.CreateRequest) (response
 }
 
 func (pl *plugin) read(ctx context.Context, request p.ReadRequest) (response p.ReadResponse, err error) {
-	q := question{id: request.ID, inputs: schema.Record(request.Inputs)}
+	q := accessQuery{id: request.ID, inputs: schema.Record(request.Inputs)}
 	err = pl.operate(ctx, "read", request.Urn, q, false, func(op *operation, k *kind) error {
 		properties, err := k.outputs(ctx, op, request.ID, request.Inputs)
-		if errors.Is(err, errGone) {
+		if errors.Is(err, errNotFound) {
 			return nil
 		}
 		response = p.ReadResponse{ID: request.ID, Properties: properties, Inputs: k.Refresh(request.Inputs, properties)}
@@ -153,11 +155,11 @@ func (pl *plugin) read(ctx context.Context, request p.ReadRequest) (response p.R
 }
 
 func (pl *plugin) update(ctx context.Context, request p.UpdateRequest) (response p.UpdateResponse, err error) {
-	q := question{id: request.ID, inputs: schema.Record(request.Inputs), old: schema.Record(request.OldInputs)}
+	q := accessQuery{id: request.ID, inputs: schema.Record(request.Inputs), old: schema.Record(request.OldInputs)}
 	err = pl.operate(ctx, "update", request.Urn, q, request.DryRun, func(op *operation, k *kind) (err error) {
-		if k.forbid != nil {
+		if k.checkUpdate != nil {
 			changes := k.Diff(request.OldInputs, request.Inputs, request.State).DetailedDiff
-			if err := k.forbid(slices.Sorted(maps.Keys(changes))); err != nil {
+			if err := k.checkUpdate(slices.Sorted(maps.Keys(changes))); err != nil {
 				return err
 			}
 		}
@@ -175,8 +177,8 @@ func (pl *plugin) update(ctx context.Context, request p.UpdateRequest) (response
 }
 
 func (pl *plugin) delete(ctx context.Context, request p.DeleteRequest) error {
-	q := question{id: request.ID, old: schema.Record(request.OldInputs)}
-	k, err := pl.permitDelete(ctx, request.Urn, q)
+	q := accessQuery{id: request.ID, old: schema.Record(request.OldInputs)}
+	k, err := pl.checkDelete(ctx, request.Urn, q)
 	if err == nil && k.shutDown != nil {
 		err = k.shutDown(ctx, pl.cloud, q.id)
 	}
@@ -185,14 +187,15 @@ func (pl *plugin) delete(ctx context.Context, request p.DeleteRequest) error {
 			return k.delete(ctx, op, request.ID)
 		})
 	}
-	if errors.Is(err, errGone) {
+	if errors.Is(err, errNotFound) {
 		return nil
 	}
 	return err
 }
 
-// permitDelete refuses a deletion as AWS does, and returns the resource's kind.
-func (pl *plugin) permitDelete(ctx context.Context, urn presource.URN, q question) (of *kind, err error) {
+// checkDelete returns the error that AWS returns if a resource cannot be deleted. It also returns the resource's
+// kind.
+func (pl *plugin) checkDelete(ctx context.Context, urn presource.URN, q accessQuery) (of *kind, err error) {
 	err = pl.operate(ctx, "delete", urn, q, false, func(op *operation, k *kind) error {
 		of = k
 		_, err := k.deletable(op, q.id)
@@ -201,9 +204,10 @@ func (pl *plugin) permitDelete(ctx context.Context, urn presource.URN, q questio
 	return of, err
 }
 
-// operate does something with a resource, if the caller may. A preview asks for no permission.
+// operate runs do for a resource if the caller has permission for the operation. A preview needs no permission.
 func (pl *plugin) operate(
-	ctx context.Context, phase string, urn presource.URN, q question, preview bool, do func(op *operation, k *kind) error,
+	ctx context.Context, phase string, urn presource.URN, q accessQuery, preview bool,
+	do func(op *operation, k *kind) error,
 ) error {
 	k, err := pl.lookup(urn)
 	if err != nil {
@@ -224,7 +228,7 @@ func (pl *plugin) operate(
 	return nil
 }
 
-// outputs reads a resource and shapes what the engine keeps of it.
+// outputs reads a resource and returns the outputs for the engine's state.
 func (k *kind) outputs(ctx context.Context, op *operation, id string, inputs property.Map) (property.Map, error) {
 	r, err := k.read(ctx, op, id)
 	if err != nil {
@@ -233,12 +237,11 @@ func (k *kind) outputs(ctx context.Context, op *operation, id string, inputs pro
 	return schema.MarkSecrets(k.WithAllTags(schema.Value(map[string]any(r)).AsMap()), inputs), nil
 }
 
-// version is that of the SDK that the plugin answers to.
+// version is the version of the Pulumi SDK that the plugin is compatible with.
 const version = "6.83.4"
 
-// Serve runs the plugin for the engine that started it, until the engine ends
-// it. dir is localcloud's directory. The environment says who calls, as
-// for the real provider: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+// Serve runs the plugin until the engine that started it stops it. dir is localcloud's directory. The caller's
+// credentials are in the environment, as for the real provider: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
 func Serve(ctx context.Context, dir string) error {
 	given := store.Account{
 		AccessKeyID: os.Getenv("AWS_ACCESS_KEY_ID"), SecretAccessKey: os.Getenv("AWS_SECRET_ACCESS_KEY"),
@@ -250,13 +253,13 @@ func Serve(ctx context.Context, dir string) error {
 	return pl.provider().Run(ctx, "aws", version)
 }
 
-// open opens the plugin of a home for a caller with an access key.
+// open returns the plugin for localcloud's directory. given are the caller's credentials.
 func open(dir string, given store.Account) (*plugin, error) {
 	local, err := cloud.Open(dir)
 	if err != nil {
-		return nil, fmt.Errorf("open the local cloud: %w", err)
+		return nil, fmt.Errorf("cannot open the local cloud: %w", err)
 	}
-	// Once, so that all operations share the server's connections.
+	// Create one client, so that all operations share its connections.
 	openObjects := sync.OnceValues(func() (objectStore, error) {
 		settings, err := local.S3()
 		if err != nil {
@@ -264,20 +267,20 @@ func open(dir string, given store.Account) (*plugin, error) {
 		}
 		return s3server.New(settings)
 	})
-	who := func() (_, root store.Account, err error) {
+	creds := func() (_, root store.Account, err error) {
 		settings, err := local.S3()
 		return given, store.Account{AccessKeyID: settings.AccessKeyID, SecretAccessKey: settings.SecretAccessKey}, err
 	}
-	return newPlugin(state.Home(dir).AWSFile(), local, openObjects, who)
+	return newPlugin(state.Home(dir).AWSFile(), local, openObjects, creds)
 }
 
-// accountID is the AWS account that everything belongs to.
+// accountID is the AWS account that owns all resources.
 const accountID = caller.AccountID
 
-// cleanUpTime bounds what is done after a failed or cancelled operation.
-const cleanUpTime = time.Minute
+// cleanUpTimeout limits the cleanup after a failed or canceled operation.
+const cleanUpTimeout = time.Minute
 
-// operation is one request of the engine, which has the store for itself.
+// operation is one request of the engine. It has exclusive access to the store.
 type operation struct {
 	*store.Transaction
 	plugin *plugin
@@ -286,18 +289,18 @@ type operation struct {
 	caller caller.Caller
 }
 
-// run runs an operation on the store.
+// run runs an operation in a transaction of the store.
 func (pl *plugin) run(ctx context.Context, do func(op *operation) error) error {
 	region := pl.region.Load()
 	if region == nil {
 		return fmt.Errorf("the aws provider is not configured")
 	}
 	return pl.store.Update(ctx, func(tx *store.Transaction) error {
-		who, err := pl.identify(tx.State)
+		identified, err := pl.identify(tx.State)
 		if err != nil {
 			return err
 		}
-		op := &operation{Transaction: tx, plugin: pl, cloud: pl.cloud, region: *region, caller: who}
+		op := &operation{Transaction: tx, plugin: pl, cloud: pl.cloud, region: *region, caller: identified}
 		if err := op.removeAbandoned(ctx); err != nil {
 			return err
 		}
@@ -305,14 +308,14 @@ func (pl *plugin) run(ctx context.Context, do func(op *operation) error) error {
 	})
 }
 
-// onS3 does something at the S3 server. what names it in an error.
-func (op *operation) onS3(what string, do func(server objectStore) error) error {
+// onS3 runs do with the S3 server. action describes it in an error: "cannot ACTION".
+func (op *operation) onS3(action string, do func(server objectStore) error) error {
 	server, err := op.plugin.openObjects()
 	if err != nil {
-		return fmt.Errorf("cannot open the S3 server: %w", err)
+		return fmt.Errorf("cannot use the S3 server: %w", err)
 	}
 	if err := do(server); err != nil {
-		return fmt.Errorf("cannot %s: %w", what, err)
+		return fmt.Errorf("cannot %s: %w", action, err)
 	}
 	return nil
 }
@@ -321,35 +324,34 @@ func (op *operation) ec2ARN(kind, id string) string {
 	return fmt.Sprintf("arn:aws:ec2:%s:%s:%s/%s", op.region, accountID, kind, id)
 }
 
-// newID returns an id in the form of EC2's: a prefix, a dash, 17 hex digits.
+// newID returns an id in EC2's format: a prefix, a dash, 17 hex digits.
 func newID(prefix string) string { return prefix + "-" + randomHex(17) }
 
-// uniqueName completes a name prefix, in the form of the Terraform provider.
+// uniqueName returns a unique name with the given prefix, in the Terraform provider's format.
 func uniqueName(prefix string) string {
 	return prefix + time.Now().UTC().Format("20060102150405") + randomHex(12)
 }
 
 func randomHex(digits int) string {
 	b := make([]byte, 32)
-	_, _ = rand.Read(b) // crypto/rand ends the program rather than fail
+	_, _ = rand.Read(b) // crypto/rand never returns an error; it crashes the program instead
 	return hex.EncodeToString(b)[:digits]
 }
 
-// randomText returns capital letters and digits from 2 to 7, as AWS's keys have them.
+// randomText returns capital letters and digits from 2 to 7, like AWS access key ids.
 func randomText(length int) string { return (rand.Text() + rand.Text())[:length] }
 
-// apiError is an error in the form of AWS's APIs: a code that programs know,
-// and a message for people.
+// apiError returns an AWS API error: a code for programs and a message for people.
 func apiError(code, format string, args ...any) error {
 	return &smithy.GenericAPIError{Code: code, Message: fmt.Sprintf(format, args...), Fault: smithy.FaultClient}
 }
 
-// invalidParameter is the error of most APIs for a value that they do not take.
+// invalidParameter returns the error of most AWS APIs for an invalid value.
 func invalidParameter(format string, args ...any) error {
 	return apiError("InvalidParameterValue", format, args...)
 }
 
-// detached returns a context for cleaning up after ctx is done.
+// detached returns a context for the cleanup after ctx is done.
 func detached(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), cleanUpTime)
+	return context.WithTimeout(context.WithoutCancel(ctx), cleanUpTimeout)
 }

@@ -12,7 +12,7 @@ import (
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
-// checkRecord checks a record set of the one hosted zone.
+// checkRecord validates a record set. There is only one hosted zone.
 func checkRecord(op *operation, r store.Record) error {
 	if zone := r.Text("zoneId"); zone != cloud.ZoneID {
 		return apiError("NoSuchHostedZone",
@@ -21,22 +21,22 @@ func checkRecord(op *operation, r store.Record) error {
 	name, kind := schema.NormalDomain(r.Text("name")), r.Text("type")
 	r["name"], r["fqdn"] = name, name
 	if name != cloud.ZoneName && !strings.HasSuffix(name, "."+cloud.ZoneName) {
-		// The real provider treats it as a name within the zone and puts the
-		// zone's behind it, which no program with another domain can mean.
+		// The real provider would treat it as relative and append the zone's name, which cannot be what a program with
+		// another domain intends.
 		return changeError("RRSet with DNS name %s. is not permitted in zone %s.; write the full name, such as www.%s",
 			name, cloud.ZoneName, cloud.ZoneName)
 	}
 	if cloud.IsOwnName(name) {
-		return changeError("RRSet with DNS name %s. is not permitted: the name is localcloud's own", name)
+		return changeError("RRSet with DNS name %s. is not permitted: localcloud reserves the name", name)
 	}
 	if name == cloud.ZoneName && kind == "CNAME" {
 		return changeError("RRSet of type CNAME with DNS name %s. is not permitted at apex in zone %s.", name, cloud.ZoneName)
 	}
 	if name == cloud.ZoneName && kind == "NS" {
 		return changeError(
-			"RRSet of type NS with DNS name %s. belongs to the zone: localcloud does not support another", name)
+			"RRSet of type NS with DNS name %s. belongs to the zone: localcloud does not support replacing it", name)
 	}
-	if _, err := served(r).RRs(); err != nil {
+	if _, err := dnsRecord(r).RRs(); err != nil {
 		return changeError("Invalid Resource Record: %s", err)
 	}
 	for id, other := range op.Records {
@@ -58,22 +58,22 @@ func recordID(r store.Record) string {
 	return r.Text("zoneId") + "_" + r.Text("name") + "_" + r.Text("type")
 }
 
-// applyRecords brings the name server to what the store says.
+// applyRecords updates the name server from the store.
 func applyRecords(ctx context.Context, op *operation, _, _ store.Record) error {
 	var records []dns.Record
 	for _, r := range op.Records {
-		records = append(records, served(r))
+		records = append(records, dnsRecord(r))
 	}
 	slices.SortFunc(records, func(a, b dns.Record) int { return strings.Compare(a.Name+" "+a.Type, b.Name+" "+b.Type) })
 	if err := op.cloud.ApplyRecords(ctx, records); err != nil {
-		return fmt.Errorf("apply the records of %s: %w", cloud.ZoneName, err)
+		return fmt.Errorf("cannot update the DNS records of %s: %w", cloud.ZoneName, err)
 	}
 	return nil
 }
 
-// served is a record set as the API gets it. The provider puts a TXT value in
+// dnsRecord returns a record set as the provider sends it to the API. The provider encloses TXT values in
 // quotation marks.
-func served(r store.Record) dns.Record {
+func dnsRecord(r store.Record) dns.Record {
 	values := r.Texts("records")
 	if r.Text("type") == "TXT" {
 		for i, value := range values {
@@ -83,7 +83,7 @@ func served(r store.Record) dns.Record {
 	return dns.Record{Name: r.Text("name"), Type: r.Text("type"), TTL: int64(r.Number("ttl")), Values: values}
 }
 
-// changeError is the error of a change that Route 53 refuses.
+// changeError returns Route 53's error for an invalid change.
 func changeError(format string, args ...any) error {
 	return apiError("InvalidChangeBatch", "[%s]", fmt.Sprintf(format, args...))
 }

@@ -14,7 +14,7 @@ import (
 
 const recordType = "aws:route53/record:Record"
 
-// recordInputs are those of the site's A record, with changes.
+// recordInputs returns the inputs of the site's A record, with changes.
 func recordInputs(changes ...object) object {
 	inputs := object{"zoneId": cloud.ZoneID, "name": "site.localcloud.test", "type": "A", "ttl": 300,
 		"records": []string{"198.18.1.1"}}
@@ -26,7 +26,7 @@ func recordInputs(changes ...object) object {
 	return inputs
 }
 
-func TestARecordIsServedUntilItIsDeleted(t *testing.T) {
+func TestRecordIsServedUntilDeleted(t *testing.T) {
 	h := newHarness(t)
 	a := h.create(recordType, "site", recordInputs())
 	require.Equal(t, cloud.ZoneID+"_site.localcloud.test_A", a.id)
@@ -40,22 +40,22 @@ func TestARecordIsServedUntilItIsDeleted(t *testing.T) {
 		{Name: "site.localcloud.test", Type: "MX", TTL: 300, Values: []string{"10 mail.example.org"}},
 	}, h.cloud.records)
 
-	for _, r := range []*live{a, mx, txt} {
+	for _, r := range []*resource{a, mx, txt} {
 		before := *r
 		require.True(t, h.refresh(r))
 		require.True(t, before.inputs.Equals(r.inputs), "inputs %v became %v", before.inputs, r.inputs)
 		require.True(t, before.outputs.Equals(r.outputs), "outputs %v became %v", before.outputs, r.outputs)
 	}
-	for _, r := range []*live{a, mx, txt} {
+	for _, r := range []*resource{a, mx, txt} {
 		require.NoError(t, h.delete(r))
 		require.False(t, h.refresh(r))
-		require.NoError(t, h.delete(r), "deleting it again is no error")
+		require.NoError(t, h.delete(r), "deleting it again succeeds")
 	}
 	require.Empty(t, h.cloud.records)
 	require.Empty(t, h.state().Records)
 }
 
-func TestWhichChangesOfARecordReplaceIt(t *testing.T) {
+func TestOnlyNameAndZoneChangesReplaceRecord(t *testing.T) {
 	h := newHarness(t)
 	a := h.create(recordType, "site", recordInputs(object{"records": []string{"198.18.1.1", "198.18.1.2"}}))
 	same := object{"records": []string{"198.18.1.2", "198.18.1.1"}, "name": "Site.LocalCloud.test."}
@@ -63,14 +63,14 @@ func TestWhichChangesOfARecordReplaceIt(t *testing.T) {
 		change object
 		want   map[string]p.DiffKind
 	}{
-		"another order, another spelling": {same, map[string]p.DiffKind{}},
+		"another order and spelling": {same, map[string]p.DiffKind{}},
 		"a name": {object{"name": "www.localcloud.test"},
 			map[string]p.DiffKind{"name": p.UpdateReplace, "records": p.Update}},
 		"a zone":     {object{"zoneId": "Z1", "records": same["records"]}, map[string]p.DiffKind{"zoneId": p.UpdateReplace}},
 		"an address": {object{"records": []string{"198.18.1.1"}}, map[string]p.DiffKind{"records": p.Update}},
 		"a time to live": {object{"ttl": 60, "records": same["records"]},
 			map[string]p.DiffKind{"ttl": p.Update}},
-		"an address that is not known yet": {
+		"an unknown address": {
 			object{"records": property.New([]property.Value{property.New(property.Computed)})},
 			map[string]p.DiffKind{"records": p.Update},
 		},
@@ -90,18 +90,18 @@ func TestWhichChangesOfARecordReplaceIt(t *testing.T) {
 		h.cloud.records)
 }
 
-func TestARecordsTypeDoesNotChangeInPlace(t *testing.T) {
+func TestRecordTypeCannotChangeInPlace(t *testing.T) {
 	h := newHarness(t)
 	a := h.create(recordType, "site", recordInputs())
 	txt := recordInputs(object{"type": "TXT", "records": []string{"v=spf1 -all"}})
 	for _, dryRun := range []bool{true, false} {
 		require.ErrorContains(t, h.tryUpdate(a, txt, dryRun),
-			`a change of type in place is not supported by localcloud: set pulumi.ReplaceOnChanges([]string{"type"})`)
+			`localcloud cannot change type in place: set pulumi.ReplaceOnChanges([]string{"type"})`)
 	}
 	require.Equal(t, "A", h.cloud.records[0].Type)
 }
 
-func TestRecordsThatAWSRefusesAreRefused(t *testing.T) {
+func TestInvalidRecordsAreRejected(t *testing.T) {
 	h := newHarness(t)
 	h.create(recordType, "site", recordInputs())
 	h.create(recordType, "www",
@@ -113,37 +113,37 @@ func TestRecordsThatAWSRefusesAreRefused(t *testing.T) {
 		"an unknown zone": {"NoSuchHostedZone", object{"zoneId": "Z1"}},
 		"another domain": {"RRSet with DNS name www.example.org. is not permitted in zone localcloud.test.",
 			object{"name": "www.example.org"}},
-		"another domain, ends alike": {"is not permitted in zone", object{"name": "www.notlocalcloud.test"}},
-		"half a name":                {"write the full name, such as www.localcloud.test", object{"name": "www"}},
-		"a record that exists": {"Tried to create resource record set [name='site.localcloud.test.', type='A'] " +
+		"another domain with the same ending": {"is not permitted in zone", object{"name": "www.notlocalcloud.test"}},
+		"an incomplete name":                  {"write the full name, such as www.localcloud.test", object{"name": "www"}},
+		"an existing record": {"Tried to create resource record set [name='site.localcloud.test.', type='A'] " +
 			"but it already exists", object{"records": []string{"198.18.1.2"}}},
-		"the same, spelt otherwise": {"but it already exists", object{"name": "SITE.localcloud.test."}},
-		"a CNAME beside another": {"conflicts with other records",
+		"an existing record in another spelling": {"but it already exists", object{"name": "SITE.localcloud.test."}},
+		"a CNAME with another record's name": {"conflicts with other records",
 			object{"type": "CNAME", "records": []string{"www.example.org"}}},
-		"another beside a CNAME": {"conflicts with other records", object{"name": "www.localcloud.test"}},
+		"a record with a CNAME's name": {"conflicts with other records", object{"name": "www.localcloud.test"}},
 		"a CNAME at the apex": {"is not permitted at apex in zone localcloud.test.",
 			object{"name": "localcloud.test", "type": "CNAME", "records": []string{"www.example.org"}}},
-		"name servers of the zone": {"belongs to the zone",
+		"the zone's name servers": {"belongs to the zone",
 			object{"name": "localcloud.test", "type": "NS", "records": []string{"ns.example.org"}}},
-		"a name that is localcloud's": {"the name is localcloud's own",
+		"a name reserved by localcloud": {"localcloud reserves the name",
 			object{"name": "acme.localcloud.test"}},
-		"a name with a blank": {"another character", object{"name": "a b.localcloud.test"}},
-		"an A that is no address": {"write an IPv4 address",
+		"a name with a space": {"characters other than letters", object{"name": "a b.localcloud.test"}},
+		"an A record without an address": {"write an IPv4 address",
 			object{"name": "new.localcloud.test", "records": []string{"www.example.org"}}},
-		"a TXT in quotation marks": {"outside of quotation marks",
+		"a quoted TXT value": {"outside of quotation marks",
 			object{"type": "TXT", "records": []string{`"v=spf1 -all"`}}},
-		"two CNAMEs": {"a CNAME has one",
+		"two CNAMEs": {"a CNAME has only one",
 			object{"name": "new.localcloud.test", "type": "CNAME", "records": []string{"a.example.org", "b.example.org"}}},
-		"no value":        {"it has no value", object{"name": "new.localcloud.test", "records": []string{}}},
+		"no values":       {"no values: write at least one", object{"name": "new.localcloud.test", "records": []string{}}},
 		"no time to live": {"TTL 0: write seconds between 1", object{"name": "new.localcloud.test", "ttl": 0}},
 	} {
-		t.Run(name, func(t *testing.T) { h.refuses(c.code, recordType, recordInputs(c.change)) })
+		t.Run(name, func(t *testing.T) { h.createFails(c.code, recordType, recordInputs(c.change)) })
 	}
 	require.Len(t, h.state().Records, 2)
 	require.Len(t, h.cloud.records, 2)
 }
 
-func TestWhatLocalcloudDoesNotKnowOfRecordsIsRefusedByName(t *testing.T) {
+func TestUnsupportedRecordInputsAreRejectedByName(t *testing.T) {
 	h := newHarness(t)
 	for want, change := range map[string]object{
 		`aliases: localcloud does not support property "aliases" of aws:route53/record:Record: use records and ttl`: {
@@ -164,10 +164,10 @@ func TestWhatLocalcloudDoesNotKnowOfRecordsIsRefusedByName(t *testing.T) {
 	}
 }
 
-func TestARecordThatTheNameServerDoesNotTakeDoesNotExist(t *testing.T) {
+func TestRecordRejectedByNameServerIsNotSaved(t *testing.T) {
 	h := newHarness(t)
 	h.cloud.recordsError = errors.New("no space left")
 	_, err := h.tryCreate(recordType, "site", recordInputs())
-	require.ErrorContains(t, err, "apply the records of localcloud.test: no space left")
+	require.ErrorContains(t, err, "cannot update the DNS records of localcloud.test: no space left")
 	require.Empty(t, h.state().Records)
 }

@@ -15,11 +15,10 @@ import (
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
-// recordings hold what the real provider did and which inputs it has; the _source of each
-// says where that is from.
+// recordings is the directory with the real provider's API calls and inputs. The _source of each file names its origin.
 const recordings = "../../../../testdata/provider/"
 
-// recording is the API actions that the real provider called for one type of resource, by phase.
+// recording holds the API actions that the real provider called for one resource type, by phase.
 type recording struct {
 	Create, CreateAlsoNeeds, Read, Delete    []string
 	CreateWith, ReadWith, Update, DeleteWith map[string][]string
@@ -34,22 +33,22 @@ func readRecording[T any](t *testing.T, file string) map[string]T {
 	return document.Types
 }
 
-// actions are the phases of a recording. The reads that end a create or an update count as read.
+// actions returns the actions of each phase. Reads at the end of a create or update count as read.
 func (r recording) actions() map[string][]string {
-	under := func(circumstances map[string][]string) []string {
-		return slices.Concat(slices.Collect(maps.Values(circumstances))...)
+	flatten := func(byInput map[string][]string) []string {
+		return slices.Concat(slices.Collect(maps.Values(byInput))...)
 	}
 	return map[string][]string{
-		"create": slices.Concat(r.Create, r.CreateAlsoNeeds, under(r.CreateWith)),
-		"read":   slices.Concat(r.Read, under(r.ReadWith)),
-		"update": under(r.Update),
-		"delete": slices.Concat(r.Delete, under(r.DeleteWith)),
+		"create": slices.Concat(r.Create, r.CreateAlsoNeeds, flatten(r.CreateWith)),
+		"read":   slices.Concat(r.Read, flatten(r.ReadWith)),
+		"update": flatten(r.Update),
+		"delete": slices.Concat(r.Delete, flatten(r.DeleteWith)),
 	}
 }
 
-// demanded are the actions that the table demands in each phase when the program gives every
-// input, changes every input, and names what the site has.
-func (s *site) demanded(token, id string) map[string][]string {
+// requiredActions returns the actions that the table requires in each phase when the program gives every input, changes
+// every input, and refers to the site's resources.
+func (s *site) requiredActions(token, id string) map[string][]string {
 	s.t.Helper()
 	k := s.plugin.kinds[token]
 	properties := k.Inputs
@@ -65,7 +64,7 @@ func (s *site) demanded(token, id string) map[string][]string {
 	}
 	actions := map[string][]string{}
 	require.NoError(s.t, s.plugin.run(s.t.Context(), func(op *operation) error {
-		for phase, q := range map[string]question{
+		for phase, q := range map[string]accessQuery{
 			"create": {operation: op, inputs: inputs("on")},
 			"read":   {operation: op, id: id, inputs: inputs("on")},
 			"update": {operation: op, id: id, inputs: inputs("off"), old: inputs("on")},
@@ -80,51 +79,52 @@ func (s *site) demanded(token, id string) map[string][]string {
 	return actions
 }
 
-// exception is actions in which localcloud differs from the recording, with the reason.
+// exception is a set of actions in which localcloud differs from the recording, with the reason.
 type exception struct{ kind, phase, actions, reason string }
 
-// notDemanded are recorded actions that localcloud's table lacks.
-func notDemanded() []exception {
+// notRequired returns the recorded actions that localcloud's table lacks.
+func notRequired() []exception {
 	const (
-		noIPv6      = "localcloud has no IPv6, and its schema refuses the inputs"
-		refused     = "localcloud refuses the change in place"
-		unsupported = "its schema refuses the inputs that lead to it"
+		noIPv6      = "localcloud has no IPv6, and its schema rejects the inputs"
+		rejected    = "localcloud rejects the change in place"
+		unsupported = "its schema rejects the inputs that lead to it"
 	)
 	return []exception{
 		{"aws:ec2/eip:Eip", "create", "ec2:AssociateAddress", unsupported},
 		{"aws:ec2/eip:Eip", "update", "ec2:AssociateAddress ec2:DisassociateAddress", unsupported},
 		{"aws:ec2/instance:Instance", "update", "ec2:AssignIpv6Addresses ec2:UnassignIpv6Addresses", noIPv6},
-		{"aws:ec2/instance:Instance", "update", "ec2:StartInstances ec2:StopInstances", refused},
-		{"aws:ec2/instance:Instance", "update", "ec2:DescribeVolumesModifications ec2:ModifyVolume", refused},
+		{"aws:ec2/instance:Instance", "update", "ec2:StartInstances ec2:StopInstances", rejected},
+		{"aws:ec2/instance:Instance", "update", "ec2:DescribeVolumesModifications ec2:ModifyVolume", rejected},
 		{"aws:ec2/instance:Instance", "update",
-			"ec2:DescribeIamInstanceProfileAssociations ec2:ReplaceIamInstanceProfileAssociation", refused},
+			"ec2:DescribeIamInstanceProfileAssociations ec2:ReplaceIamInstanceProfileAssociation", rejected},
 		{"aws:ec2/instance:Instance", "update", "ec2:ModifyInstanceMetadataOptions ec2:ModifyNetworkInterfaceAttribute",
-			refused},
-		{"aws:ec2/internetGateway:InternetGateway", "update", "ec2:AttachInternetGateway ec2:DetachInternetGateway", refused},
+			rejected},
+		{"aws:ec2/internetGateway:InternetGateway", "update",
+			"ec2:AttachInternetGateway ec2:DetachInternetGateway", rejected},
 		{"aws:ec2/instance:Instance", "update", "ec2:MonitorInstances", unsupported},
 		{"aws:ec2/subnet:Subnet", "update", "ec2:AssociateSubnetCidrBlock", noIPv6},
 		{"aws:ec2/subnet:Subnet", "update", "ec2:ModifySubnetAttribute", unsupported},
 		{"aws:ec2/vpc:Vpc", "update", "ec2:AssociateVpcCidrBlock", noIPv6},
 		{"aws:iam/instanceProfile:InstanceProfile", "read", "iam:RemoveRoleFromInstanceProfile",
-			"demanded once the role is gone: TestARefreshOfAProfileWhoseRoleIsGoneWrites"},
+			"required once the role is deleted: TestRefreshRemovesDeletedRoleFromProfile"},
 		{"aws:iam/role:Role", "delete", "iam:DetachRolePolicy", "localcloud attaches no managed policies"},
 		{"aws:iam/role:Role", "delete", "iam:DeleteRolePolicy iam:ListAttachedRolePolicies", unsupported},
 		{"aws:iam/role:Role", "update", "iam:DeleteRolePermissionsBoundary",
-			"demanded when the boundary is taken away: TestTheDeployRoleIsNoAdministrator"},
+			"required when the boundary is removed: TestDeployRoleCannotEscalatePrivileges"},
 	}
 }
 
-// notRecorded are demanded actions that the recording lacks.
+// notRecorded returns the required actions that the recording lacks.
 func notRecorded() []exception {
 	return []exception{
 		{"aws:ec2/securityGroup:SecurityGroup", "delete", "ec2:RevokeSecurityGroupEgress ec2:RevokeSecurityGroupIngress",
-			"the provider's source, with revokeRulesOnDelete; the recording was without"},
+			"called with revokeRulesOnDelete, by the provider's source; the recording did not set it"},
 		{"aws:iam/instanceProfile:InstanceProfile", "update", "iam:PassRole",
-			"AddRoleToInstanceProfile needs it in an update as in a create, by AWS's Service Authorization Reference"},
+			"AddRoleToInstanceProfile needs it in updates as in creates, by AWS's Service Authorization Reference"},
 	}
 }
 
-func TestTheTableOfPermissionsIsWhatTheRealProviderCalls(t *testing.T) {
+func TestPermissionTableMatchesRealProviderCalls(t *testing.T) {
 	s := newSite(t)
 	s.moveVIP(s.server)
 	ids := map[string]string{
@@ -135,31 +135,31 @@ func TestTheTableOfPermissionsIsWhatTheRealProviderCalls(t *testing.T) {
 		"aws:iam/role:Role": s.role.id, "aws:iam/instanceProfile:InstanceProfile": s.profile.id,
 	}
 	recorded := readRecording[recording](t, "calls.json")
-	var missing, surplus []string
+	var missing, extra []string
 	for token := range s.plugin.kinds {
 		require.Contains(t, recorded, token,
-			"testdata/provider/calls.json has no recording of %s: record which API actions the provider calls for the type, "+
+			"testdata/provider/calls.json has no recording of %s: record the API actions that the provider calls for the type, "+
 				"and add them", token)
 		id := cmp.Or(ids[token], "any")
-		demanded, called := s.demanded(token, id), recorded[token].actions()
+		required, called := s.requiredActions(token, id), recorded[token].actions()
 		for phase := range called {
-			have, want := demanded[phase], called[phase]
+			have, want := required[phase], called[phase]
 			if phase == "create" || phase == "update" {
-				have, want = append(have, demanded["read"]...), append(want, recorded[token].Read...)
+				have, want = append(have, required["read"]...), append(want, recorded[token].Read...)
 			}
 			missing = append(missing, difference(token+" "+phase, want, have)...)
-			surplus = append(surplus, difference(token+" "+phase, have, want)...)
+			extra = append(extra, difference(token+" "+phase, have, want)...)
 		}
 	}
-	require.ElementsMatch(t, lines(t, notDemanded()), missing,
-		"the provider calls what the table does not demand (or notDemanded names what is no difference): add it to the "+
-			"table, or here with a reason")
-	require.ElementsMatch(t, lines(t, notRecorded()), surplus,
-		"the table demands what the provider was never seen to call (or notRecorded names what is no difference): remove "+
-			"it, or add it here with a reason")
+	require.ElementsMatch(t, lines(t, notRequired()), missing,
+		"the provider calls actions that the table does not require (or notRequired is out of date): add them to the table, "+
+			"or to notRequired with a reason")
+	require.ElementsMatch(t, lines(t, notRecorded()), extra,
+		"the table requires actions that the provider never called (or notRecorded is out of date): remove them, or add "+
+			"them to notRecorded with a reason")
 }
 
-// difference is the items that are not among others, each once, as lines that begin with the prefix.
+// difference returns the distinct items that are not among others, as lines that begin with the prefix.
 func difference(prefix string, items, others []string) []string {
 	var rest []string
 	for _, item := range items {

@@ -10,8 +10,8 @@ import (
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
-// checkSecurityGroup checks a group with its rules inline. As with the Terraform
-// provider, a new group loses the egress rule that EC2 gives it.
+// checkSecurityGroup validates a group and its inline rules. Like the Terraform provider, it does not keep the
+// egress rule that EC2 adds to a new group.
 func checkSecurityGroup(op *operation, g store.Record) error {
 	if name := g.Text("name"); strings.HasPrefix(name, "sg-") {
 		return invalidParameter("invalid value for name (%s): it cannot begin with sg-", name)
@@ -22,7 +22,7 @@ func checkSecurityGroup(op *operation, g store.Record) error {
 	return checkRules("egress", g.Objects("egress"))
 }
 
-// ingress lists the rules of a group: those inline, and those that are resources of their own.
+// ingress returns the ingress rules of a group: its inline rules and the rules that are separate resources.
 func (op *operation) ingress(g store.Record) []store.Record {
 	rules := g.Objects("ingress")
 	for _, id := range slices.Sorted(maps.Keys(op.SecurityGroupRules)) {
@@ -33,7 +33,7 @@ func (op *operation) ingress(g store.Record) []store.Record {
 	return rules
 }
 
-// checkRules checks the rules of a group in one direction, each of which is a range of ports and all its peers.
+// checkRules validates the rules of a group in one direction. A rule has a port range and a list of peers.
 func checkRules(direction string, rules []store.Record) error {
 	seen := map[string]bool{}
 	for i, rule := range rules {
@@ -53,10 +53,10 @@ func checkRules(direction string, rules []store.Record) error {
 	return nil
 }
 
-// checkGroupRule checks a rule of its own together with the other rules of its group.
+// checkGroupRule validates a rule that is a separate resource together with the other rules of its group.
 func checkGroupRule(op *operation, r store.Record) error {
 	if r["id"] != nil {
-		return nil // an update changes the description only
+		return nil // an update can change only the description
 	}
 	return checkRules("ingress", append(op.ingress(op.SecurityGroups[r.Text("securityGroupId")]), r))
 }

@@ -15,24 +15,24 @@ const (
 		{"Effect":"Allow","Action":"s3:ListBucket","Resource":"arn:aws:s3:::site-content"}]}`
 )
 
-// site is the plain program of this project, resource by resource.
+// site holds the resources of this project's basic program.
 type site struct {
 	*harness
-	vpc, gateway, subnet, table, association, endpoint     *live
-	role, rolePolicy, profile, group                       *live
-	content, versioning, encryption, block, ownership, tls *live
-	lifecycle, server, vip                                 *live
+	vpc, gateway, subnet, table, association, endpoint     *resource
+	role, rolePolicy, profile, group                       *resource
+	content, versioning, encryption, block, ownership, tls *resource
+	lifecycle, server, vip                                 *resource
 }
 
 func newNetwork(t *testing.T, config ...object) *site {
 	t.Helper()
 	s := &site{harness: newHarness(t, config...)}
-	s.cloudNetwork()
+	s.createNetwork()
 	return s
 }
 
-// cloudNetwork makes a public subnet.
-func (s *site) cloudNetwork() {
+// createNetwork creates a VPC with a public subnet.
+func (s *site) createNetwork() {
 	s.t.Helper()
 	s.vpc = s.create("aws:ec2/vpc:Vpc", "site", object{"cidrBlock": "10.0.0.0/16", "enableDnsHostnames": true})
 	s.gateway = s.create("aws:ec2/internetGateway:InternetGateway", "site", object{"vpcId": s.vpc.id})
@@ -50,13 +50,13 @@ func (s *site) cloudNetwork() {
 func newSite(t *testing.T) *site {
 	t.Helper()
 	s := &site{harness: newHarness(t)}
-	s.makeSite()
+	s.createSite()
 	return s
 }
 
-func (s *site) makeSite() {
+func (s *site) createSite() {
 	s.t.Helper()
-	s.cloudNetwork()
+	s.createNetwork()
 	s.content = s.create("aws:s3/bucketV2:BucketV2", "content", object{"bucket": "site-content", "forceDestroy": true})
 	s.versioning = s.create("aws:s3/bucketVersioningV2:BucketVersioningV2", "content",
 		object{"bucket": s.content.id, "versioningConfiguration": object{"status": "Enabled"}})
@@ -95,7 +95,7 @@ func (s *site) makeSite() {
 	s.vip = s.create("aws:ec2/eip:Eip", "vip", object{"domain": "vpc"})
 }
 
-// serverInputs are those of the program's instance, with changes.
+// serverInputs returns the inputs of the program's instance, with changes.
 func (s *site) serverInputs(changes ...object) object {
 	inputs := object{
 		"ami": testAMI, "instanceType": "t3.small", "subnetId": s.subnet.id, "associatePublicIpAddress": true,
@@ -114,14 +114,14 @@ func (s *site) serverInputs(changes ...object) object {
 	return inputs
 }
 
-func (s *site) moveVIP(to *live) *live {
+func (s *site) moveVIP(to *resource) *resource {
 	s.t.Helper()
 	return s.create("aws:ec2/eipAssociation:EipAssociation", "vip", object{"allocationId": s.vip.id, "instanceId": to.id})
 }
 
-func TestASecondUpOrARefreshOfAPlainProgramChangesNothing(t *testing.T) {
+func TestRefreshAndSecondUpChangeNothing(t *testing.T) {
 	s := newSite(t)
-	all := map[string]*live{
+	all := map[string]*resource{
 		"vpc": s.vpc, "gateway": s.gateway, "subnet": s.subnet, "table": s.table, "association": s.association,
 		"endpoint": s.endpoint, "content": s.content, "versioning": s.versioning, "encryption": s.encryption,
 		"block": s.block, "ownership": s.ownership, "policy": s.tls, "lifecycle": s.lifecycle, "role": s.role,
@@ -137,11 +137,11 @@ func TestASecondUpOrARefreshOfAPlainProgramChangesNothing(t *testing.T) {
 	require.False(t, diff.HasChanges, "%v", diff.DetailedDiff)
 }
 
-// destroySite moves the VIP to the server, and then destroys everything.
+// destroySite moves the VIP to the server and then deletes everything.
 func (s *site) destroySite() {
 	s.t.Helper()
 	association := s.moveVIP(s.server)
-	for _, r := range []*live{
+	for _, r := range []*resource{
 		association, s.vip, s.server, s.group, s.profile, s.rolePolicy, s.role,
 		s.lifecycle, s.tls, s.ownership, s.block, s.encryption, s.versioning, s.content,
 		s.endpoint, s.association, s.table, s.subnet, s.gateway, s.vpc,
@@ -151,7 +151,7 @@ func (s *site) destroySite() {
 	}
 }
 
-func TestEverythingCanBeDestroyedInReverseOrder(t *testing.T) {
+func TestDestroyInReverseOrderLeavesNothing(t *testing.T) {
 	s := newSite(t)
 	s.destroySite()
 	require.Empty(t, s.cloud.vpcs)
@@ -163,7 +163,7 @@ func TestEverythingCanBeDestroyedInReverseOrder(t *testing.T) {
 	require.Empty(t, state.SecurityGroups)
 }
 
-func TestAnotherProcessSeesWhatOneHasMade(t *testing.T) {
+func TestCreatedServerIsSavedInTheStore(t *testing.T) {
 	s := newSite(t)
 	require.True(t, s.refresh(s.server))
 	require.Equal(t, "running", s.server.get("instanceState"))

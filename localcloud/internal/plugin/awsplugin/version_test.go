@@ -8,8 +8,8 @@ import (
 	"golang.org/x/mod/modfile"
 )
 
-// The engine looks for the plugin of the SDK's version.
-func TestThePluginHasTheVersionOfTheSDKThatTheProgramsUse(t *testing.T) {
+// The engine looks for a plugin with the SDK's version.
+func TestPluginVersionMatchesProgramSDK(t *testing.T) {
 	for _, path := range []string{"../../../../go.mod", "../../../../ops/go.mod"} {
 		text, err := os.ReadFile(path)
 		require.NoError(t, err)

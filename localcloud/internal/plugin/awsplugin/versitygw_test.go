@@ -23,7 +23,7 @@ import (
 	"immutable-infra/localcloud/internal/plugin/awsplugin/s3server"
 )
 
-// startVersitygw runs a real S3 server with TLS on a loopback port.
+// startVersitygw starts a real S3 server with TLS on a loopback port.
 func startVersitygw(t *testing.T) cloud.S3 {
 	t.Helper()
 	dir := t.TempDir()
@@ -42,7 +42,7 @@ func startVersitygw(t *testing.T) cloud.S3 {
 	return settings
 }
 
-// client speaks S3 as an instance would.
+// client returns an S3 client with an instance's settings.
 func client(t *testing.T, settings cloud.S3, provider aws.CredentialsProvider) *s3.Client {
 	t.Helper()
 	pemText, err := os.ReadFile(settings.CAFile)
@@ -80,13 +80,13 @@ func get(ctx context.Context, c *s3.Client, bucket, key string) (string, error) 
 	return string(body), err
 }
 
-func TestTheServersRoleReachesExactlyWhatItsPolicyGrantsOnARealS3Server(t *testing.T) {
+func TestServerRoleGetsExactlyItsPolicyGrantsOnRealS3Server(t *testing.T) {
 	settings := startVersitygw(t)
 	server, err := s3server.New(settings)
 	require.NoError(t, err)
 	s := &site{harness: newHarness(t)}
 	s.plugin.openObjects = func() (objectStore, error) { return server, nil }
-	s.cloudNetwork()
+	s.createNetwork()
 
 	for name, denied := range map[string]string{"site-content": denyInsecure,
 		"site-backup": strings.ReplaceAll(denyInsecure, "site-content", "site-backup")} {
@@ -129,7 +129,7 @@ func TestTheServersRoleReachesExactlyWhatItsPolicyGrantsOnARealS3Server(t *testi
 	require.Equal(t, "AccessDenied", code(put(ctx, role, "site-content", "index.html", "defaced")),
 		"the content bucket is read-only")
 	_, err = get(ctx, role, "site-content", "missing.html")
-	require.Equal(t, "NoSuchKey", code(err), "a missing object is told from a denied one")
+	require.Equal(t, "NoSuchKey", code(err), "a missing object is distinguished from a denied one")
 	_, err = role.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: aws.String("site-content")})
 	require.NoError(t, err)
 
@@ -161,14 +161,14 @@ func TestTheServersRoleReachesExactlyWhatItsPolicyGrantsOnARealS3Server(t *testi
 	withToken := client(t, settings,
 		credentials.NewStaticCredentialsProvider(account.AccessKeyID, account.SecretAccessKey, "token"))
 	_, err = get(ctx, withToken, "site-content", "index.html")
-	require.Equal(t, "InvalidToken", code(err), "so the metadata service must hand out an empty session token")
+	require.Equal(t, "InvalidToken", code(err), "the metadata service must therefore return an empty session token")
 
 	require.NoError(t, s.delete(grants))
 	_, err = get(ctx, role, "site-content", "index.html")
-	require.Equal(t, "AccessDenied", code(err), "without the policy, nothing is granted")
+	require.Equal(t, "AccessDenied", code(err), "nothing is granted without the policy")
 }
 
-func TestABucketWithVersionsIsDeletedOnlyWithForceDestroyOnARealS3Server(t *testing.T) {
+func TestDeletingVersionedBucketNeedsForceDestroyOnRealS3Server(t *testing.T) {
 	settings := startVersitygw(t)
 	server, err := s3server.New(settings)
 	require.NoError(t, err)
@@ -187,14 +187,14 @@ func TestABucketWithVersionsIsDeletedOnlyWithForceDestroyOnARealS3Server(t *test
 	require.ErrorContains(t, h.delete(b), "BucketNotEmpty")
 	_, err = root.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &b.id, Key: aws.String("acme.json")})
 	require.NoError(t, err)
-	require.ErrorContains(t, h.delete(b), "BucketNotEmpty", "versions count")
+	require.ErrorContains(t, h.delete(b), "BucketNotEmpty", "a bucket with old versions is not empty")
 
 	h.update(b, object{"bucket": "site-backup", "forceDestroy": true})
 	require.NoError(t, h.delete(b))
 	require.False(t, h.refresh(b))
 }
 
-func TestARoleReachesTheStateBucketThatItWasNotMadeWithOnARealS3Server(t *testing.T) {
+func TestRoleCanAccessUnmanagedStateBucketOnRealS3Server(t *testing.T) {
 	settings := startVersitygw(t)
 	server, err := s3server.New(settings)
 	require.NoError(t, err)
@@ -203,12 +203,12 @@ func TestARoleReachesTheStateBucketThatItWasNotMadeWithOnARealS3Server(t *testin
 	ctx := t.Context()
 	root := client(t, settings,
 		credentials.NewStaticCredentialsProvider(settings.AccessKeyID, settings.SecretAccessKey, ""))
-	makeBucket := func(name string) {
+	createBucket := func(name string) {
 		_, err := root.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &name})
 		require.NoError(t, err)
 		require.NoError(t, put(ctx, root, name, ".pulumi/meta.yaml", "version: 1"))
 	}
-	makeBucket("state")
+	createBucket("state")
 	_, err = root.PutBucketPolicy(ctx, &s3.PutBucketPolicyInput{
 		Bucket: aws.String("state"), Policy: aws.String(strings.ReplaceAll(denyInsecure, "site-content", "state")),
 	})
@@ -232,9 +232,9 @@ func TestARoleReachesTheStateBucketThatItWasNotMadeWithOnARealS3Server(t *testin
 	require.NoError(t, err)
 	_, err = role.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: aws.String("state")})
 	require.Equal(t, "AccessDenied", code(err))
-	require.Equal(t, "AccessDenied", code(put(ctx, role, "state", ".pulumi/meta.yaml", "version: 2")), "a denial wins")
+	require.Equal(t, "AccessDenied", code(put(ctx, role, "state", ".pulumi/meta.yaml", "version: 2")), "denials win")
 
-	makeBucket("late")
+	createBucket("late")
 	_, err = get(ctx, role, "late", ".pulumi/meta.yaml")
 	require.Equal(t, "AccessDenied", code(err))
 	body, err = get(ctx, as(), "late", ".pulumi/meta.yaml")
@@ -243,10 +243,10 @@ func TestARoleReachesTheStateBucketThatItWasNotMadeWithOnARealS3Server(t *testin
 	policies, err := root.GetBucketPolicy(ctx, &s3.GetBucketPolicyInput{Bucket: aws.String("state")})
 	require.NoError(t, err)
 	require.Equal(t, 1, strings.Count(*policies.Policy, "DenyInsecureTransport"))
-	require.Equal(t, 1, strings.Count(*policies.Policy, "LocalcloudRole1"), "asking twice is the same as asking once")
+	require.Equal(t, 1, strings.Count(*policies.Policy, "LocalcloudRole1"), "a second request adds no statement")
 }
 
-func TestADeploymentKeepsToItsStateAndAServerToItsBoundaryOnARealS3Server(t *testing.T) {
+func TestDeployRoleIsLimitedToItsStateAndServerToItsBoundaryOnRealS3Server(t *testing.T) {
 	settings := startVersitygw(t)
 	server, err := s3server.New(settings)
 	require.NoError(t, err)
@@ -270,7 +270,7 @@ func TestADeploymentKeepsToItsStateAndAServerToItsBoundaryOnARealS3Server(t *tes
 		h.create("aws:s3/bucketVersioningV2:BucketVersioningV2", stack,
 			object{"bucket": stack + "-backup-1", "versioningConfiguration": object{"status": "Enabled"}})
 		boundary := h.create("aws:iam/policy:Policy", stack,
-			object{"name": "immutable-infra-server-" + stack, "policy": reviewed(t, "server-"+stack)})
+			object{"name": "immutable-infra-server-" + stack, "policy": reviewedPolicy(t, "server-"+stack)})
 		for name, inputs := range map[string]object{
 			"deploy-" + stack: {},
 			"server-" + stack: {"permissionsBoundary": boundary.id},
@@ -279,7 +279,7 @@ func TestADeploymentKeepsToItsStateAndAServerToItsBoundaryOnARealS3Server(t *tes
 			h.create("aws:iam/role:Role", name, inputs)
 		}
 		h.create("aws:iam/rolePolicy:RolePolicy", "deploy-"+stack,
-			object{"name": "deploy", "role": "deploy-" + stack, "policy": reviewed(t, "deploy-"+stack)})
+			object{"name": "deploy", "role": "deploy-" + stack, "policy": reviewedPolicy(t, "deploy-"+stack)})
 		h.create("aws:iam/rolePolicy:RolePolicy", "server-"+stack, object{"name": "all", "role": "server-" + stack,
 			"policy": `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}`})
 	}
@@ -312,7 +312,7 @@ func TestADeploymentKeepsToItsStateAndAServerToItsBoundaryOnARealS3Server(t *tes
 	_, err = web.DeleteObject(ctx, &s3.DeleteObjectInput{
 		Bucket: aws.String("production-backup-1"), Key: aws.String("history/1"), VersionId: versions.Versions[0].VersionId,
 	})
-	require.Equal(t, "AccessDenied", code(err), "its policy allows it, and its boundary does not")
+	require.Equal(t, "AccessDenied", code(err), "the policy allows the action, the boundary does not")
 	require.Equal(t, "AccessDenied", code(put(ctx, web, "payroll", "2026.csv", "")))
 	require.Equal(t, "AccessDenied", code(put(ctx, web, state, ".pulumi/stacks/immutable-infra-access/access.json", "{}")))
 	_, err = get(ctx, as("server-test"), "production-backup-1", "history/1")

@@ -10,7 +10,7 @@ import (
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
-// zonesOffering asks as the program does.
+// zonesOffering calls the function with the program's arguments.
 func (h *harness) zonesOffering(instanceType string) ([]string, error) {
 	h.t.Helper()
 	response, err := h.server.Invoke(p.InvokeRequest{
@@ -28,7 +28,7 @@ func (h *harness) zonesOffering(instanceType string) ([]string, error) {
 	return store.Record(schema.Record(response.Return)).Texts("locations"), nil
 }
 
-func TestNotEveryZoneOffersEveryInstanceType(t *testing.T) {
+func TestInstanceTypeOfferingsDifferByZone(t *testing.T) {
 	h := newHarness(t)
 	for instanceType, letters := range map[string]string{
 		"t3.micro": "abcdf", "t4g.small": "abcdf", "t2.micro": "abcdef", "t3.mcro": "",
@@ -47,7 +47,7 @@ func TestNotEveryZoneOffersEveryInstanceType(t *testing.T) {
 	require.ElementsMatch(t, []string{"eu-central-1a", "eu-central-1b", "eu-central-1c"}, zones)
 }
 
-func TestWhoMayNotAskForOfferingsIsRefused(t *testing.T) {
+func TestInstanceTypeOfferingsRequirePermission(t *testing.T) {
 	h := newHarness(t)
 	h.grant("preview", `{"Effect":"Allow","Action":"ec2:DescribeInstances","Resource":"*"}`)
 	defer h.as("preview")()
@@ -55,12 +55,12 @@ func TestWhoMayNotAskForOfferingsIsRefused(t *testing.T) {
 	require.ErrorContains(t, err, "not authorized to perform: ec2:DescribeInstanceTypeOfferings")
 }
 
-func TestALaunchInAZoneThatLacksTheInstanceTypeIsRefused(t *testing.T) {
+func TestLaunchFailsInZoneWithoutTheInstanceType(t *testing.T) {
 	s := newSite(t)
 	subnet := s.create("aws:ec2/subnet:Subnet", "e",
 		object{"vpcId": s.vpc.id, "cidrBlock": "10.0.2.0/24", "availabilityZone": "us-east-1e"})
 	for _, instanceType := range []string{"t3.small", "t4g.small"} {
-		message := s.refuses("Unsupported", "aws:ec2/instance:Instance",
+		message := s.createFails("Unsupported", "aws:ec2/instance:Instance",
 			s.serverInputs(object{"subnetId": subnet.id, "instanceType": instanceType}))
 		require.Contains(t, message,
 			"Unsupported: Your requested instance type ("+instanceType+") is not supported in your requested Availability "+

@@ -1,5 +1,4 @@
-// Package caller knows who sends a request to the local cloud, by the access
-// key, and what they may do.
+// Package caller identifies the callers of the local cloud by their access keys and checks their permissions.
 package caller
 
 import (
@@ -11,27 +10,26 @@ import (
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
-// AccountID is the AWS account that everything belongs to: the one that AWS's
-// own documentation uses for examples.
+// AccountID is the AWS account that owns all resources. AWS's documentation uses it for examples.
 const AccountID = "123456789012"
 
-// sessionName is that of every role's session.
+// sessionName is the name of all role sessions.
 const sessionName = "localcloud"
 
 type Caller struct {
 	ARN string
-	// UserID is the unique id, as sts:GetCallerIdentity answers it.
+	// UserID is the unique id that sts:GetCallerIdentity returns.
 	UserID          string
 	SecretAccessKey string
-	// administrator may do everything.
+	// administrator has all permissions.
 	administrator bool
 	policies      []policy.Document
-	// boundary is nil for a role without one.
+	// boundary is the role's permissions boundary, or nil.
 	boundary *policy.Document
 }
 
-// Find returns whose access key it is, or nil. root is the S3 server's own account,
-// the administrator's.
+// Find returns the caller with the given access key, or nil. root is the S3 server's root account, which belongs
+// to the administrator.
 func Find(state *store.State, root store.Account, accessKeyID string) (*Caller, error) {
 	if accessKeyID == root.AccessKeyID {
 		return &Caller{
@@ -57,8 +55,8 @@ func Find(state *store.State, root store.Account, accessKeyID string) (*Caller, 
 	return nil, nil
 }
 
-// Documents reads the inline policies of a role, in the order of their names, and its
-// permissions boundary, which is nil for a role without one.
+// Documents returns the inline policies of a role, sorted by name, and its permissions boundary, or nil if it has
+// none.
 func Documents(state *store.State, r *store.Role) (policies []policy.Document, boundary *policy.Document, err error) {
 	for _, name := range slices.Sorted(maps.Keys(r.Policies)) {
 		document, err := policy.RolePolicy(r.Policies[name].Text("policy"))
@@ -78,8 +76,8 @@ func Documents(state *store.State, r *store.Role) (policies []policy.Document, b
 	return policies, &document, nil
 }
 
-// Refusal is AWS's message when the caller may not send the request, and empty
-// when they may. resourcePolicy is that of the bucket that it is about, which speaks of everybody, or nil.
+// Refusal returns AWS's error message if the caller lacks permission for the request, or "". resourcePolicy is the
+// policy of the bucket that the request is for, whose statements apply to everyone, or nil.
 func (c Caller) Refusal(request policy.Request, resourcePolicy *policy.Document) string {
 	if c.administrator {
 		return ""
@@ -92,15 +90,15 @@ func (c Caller) Refusal(request policy.Request, resourcePolicy *policy.Document)
 	if request.Resource != "*" {
 		on = " on resource: " + request.Resource
 	}
-	bounded := policy.Allowed
+	boundary := policy.Allowed
 	if c.boundary != nil {
-		bounded = policy.Evaluate([]policy.Document{*c.boundary}, request)
+		boundary = policy.Evaluate([]policy.Document{*c.boundary}, request)
 	}
 	reason := ""
 	switch decision := policy.Evaluate(documents, request); {
-	case decision == policy.Allowed && bounded == policy.Allowed:
+	case decision == policy.Allowed && boundary == policy.Allowed:
 		return ""
-	case decision != policy.Denied && bounded == policy.Denied:
+	case decision != policy.Denied && boundary == policy.Denied:
 		reason = "with an explicit deny in a permissions boundary"
 	case decision == policy.Allowed:
 		reason = "because no permissions boundary allows the " + request.Action + " action"

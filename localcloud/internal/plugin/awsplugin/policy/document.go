@@ -1,10 +1,9 @@
-// Package policy reads IAM policy documents, decides by them, and turns what
-// they grant on a bucket into one bucket policy that the S3 server enforces.
+// Package policy parses and evaluates IAM policy documents, and translates the permissions that they grant on a
+// bucket into a bucket policy that the S3 server enforces.
 //
-// The S3 server knows bucket policies and accounts, not roles. So each role is
-// an account there, and its inline policies become statements of the bucket
-// policies. A statement that cannot be carried over exactly, or that cannot be
-// decided by, is refused: what is not enforced here must not seem to work.
+// The S3 server supports bucket policies and accounts, but no roles. Each role is therefore an account there, and
+// its inline policies become statements of the bucket policies. A statement that cannot be translated exactly or
+// cannot be evaluated is rejected: a policy that is not enforced here must not appear to work.
 package policy
 
 import (
@@ -36,19 +35,18 @@ type Statement struct {
 	Condition    Condition `json:"Condition,omitempty"`
 }
 
-// Principal lists principals by kind: AWS, Service, Federated, CanonicalUser. "*" is everybody, who is
-// {"AWS": "*"} as well.
+// Principal lists principals by kind: AWS, Service, Federated, CanonicalUser. "*" means everyone and is stored as
+// {"AWS": "*"}.
 type Principal map[string]Strings
 
-// Strings accepts a single value in place of a list, and booleans and numbers
-// in place of their text, as condition values may be written.
+// Strings accepts a single value in place of a list, and booleans and numbers in place of strings, as IAM does for
+// condition values.
 type Strings []string
 
-// read decodes a document, and refuses elements that IAM does not know, and what
-// check refuses of a statement.
-func read(text string, check func(s Statement) error) (Document, error) {
+// parse decodes a document and validates each statement with check. It rejects elements that IAM does not define.
+func parse(text string, check func(s Statement) error) (Document, error) {
 	var document Document
-	if err := strict([]byte(text), &document); err != nil {
+	if err := unmarshalStrict([]byte(text), &document); err != nil {
 		return Document{}, fmt.Errorf("the policy is not a valid JSON policy document: %w", err)
 	}
 	if !slices.Contains([]string{"", "2012-10-17", "2008-10-17"}, document.Version) {
@@ -77,7 +75,9 @@ func (s Statement) name(index int) string {
 }
 
 // UnmarshalJSON accepts one statement or a list.
-func (s *Statements) UnmarshalJSON(data []byte) error { return strict(asList(data), (*[]Statement)(s)) }
+func (s *Statements) UnmarshalJSON(data []byte) error {
+	return unmarshalStrict(asList(data), (*[]Statement)(s))
+}
 
 // UnmarshalJSON accepts "*" or an object of lists.
 func (p *Principal) UnmarshalJSON(data []byte) error {
@@ -120,16 +120,16 @@ func asList(data []byte) []byte {
 	return slices.Concat([]byte("["), data, []byte("]"))
 }
 
-// strict is needed at every level, because a decoder's DisallowUnknownFields does
-// not reach below a type with its own UnmarshalJSON.
-func strict(data []byte, target any) error {
+// unmarshalStrict rejects unknown fields. It is needed at every level, because a decoder's DisallowUnknownFields
+// does not apply below a type with its own UnmarshalJSON.
+func unmarshalStrict(data []byte, target any) error {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(target); err != nil {
 		return err
 	}
 	if decoder.More() {
-		return errors.New("it has text after its end")
+		return errors.New("unexpected text after the document")
 	}
 	return nil
 }

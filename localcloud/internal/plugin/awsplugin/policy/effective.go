@@ -9,20 +9,20 @@ import (
 	"strings"
 )
 
-// Identity is a role as the policies of buckets see it.
+// Identity is a role with its policies, as needed for bucket policies.
 type Identity struct {
 	RoleARN string
-	// AccessKeyID names the role's account at the S3 server, and is empty
-	// while there is none: then no caller can act as the role.
+	// AccessKeyID identifies the role's account at the S3 server. It is empty if the role has no account yet, in
+	// which case no caller can act as the role.
 	AccessKeyID string
 	Policies    []Document
-	// Boundary is the role's permissions boundary, and nil for a role without one.
+	// Boundary is the role's permissions boundary, or nil.
 	Boundary *Document
 }
 
-// Merge puts what the policies of roles say about a bucket into a policy of the
-// bucket, which may be empty, in place of what Merge put there before. It returns the
-// document for the S3 server, or "" when there is nothing to say.
+// Merge adds the statements of the roles' policies that concern a bucket to the bucket's current policy, which may
+// be empty. They replace the statements that an earlier Merge added. It returns the document for the S3 server, or
+// "" if it would have no statements.
 func Merge(bucket, current string, identities []Identity) (string, error) {
 	document := struct{ Version, Statement json.RawMessage }{json.RawMessage(`"2012-10-17"`), json.RawMessage("[]")}
 	var others []json.RawMessage
@@ -31,24 +31,24 @@ func Merge(bucket, current string, identities []Identity) (string, error) {
 		err = json.Unmarshal(asList(document.Statement), &others)
 	}
 	if err != nil {
-		return "", fmt.Errorf("read the policy of bucket %q: %w", bucket, err)
+		return "", fmt.Errorf("cannot parse the policy of bucket %q: %w", bucket, err)
 	}
 	var statements []any
 	for _, statement := range others {
 		var named struct{ Sid string }
 		if err := json.Unmarshal(statement, &named); err != nil {
-			return "", fmt.Errorf("read the policy of bucket %q: %w", bucket, err)
+			return "", fmt.Errorf("cannot parse the policy of bucket %q: %w", bucket, err)
 		}
-		if !strings.HasPrefix(named.Sid, mergedSid) {
+		if !strings.HasPrefix(named.Sid, mergedSidPrefix) {
 			statements = append(statements, statement)
 		}
 	}
-	roles, err := ofRoles(bucket, identities)
+	roles, err := roleStatements(bucket, identities)
 	if err != nil {
 		return "", err
 	}
 	for i, statement := range roles {
-		statement.Sid = fmt.Sprintf("%s%d", mergedSid, i+1)
+		statement.Sid = fmt.Sprintf("%s%d", mergedSidPrefix, i+1)
 		statements = append(statements, statement)
 	}
 	if len(statements) == 0 {
@@ -56,38 +56,40 @@ func Merge(bucket, current string, identities []Identity) (string, error) {
 	}
 	merged, err := json.Marshal(map[string]any{"Version": document.Version, "Statement": statements})
 	if err != nil {
-		return "", fmt.Errorf("encode the policy of bucket %q: %w", bucket, err)
+		return "", fmt.Errorf("cannot encode the policy of bucket %q: %w", bucket, err)
 	}
 	return string(merged), nil
 }
 
-// mergedSid begins the ids of the statements that Merge writes.
-const mergedSid = "LocalcloudRole"
+// mergedSidPrefix marks the statements that Merge adds.
+const mergedSidPrefix = "LocalcloudRole"
 
-// ofRoles is what the policies of roles say about a bucket, within the boundaries of the roles.
-func ofRoles(bucket string, identities []Identity) ([]Statement, error) {
+// roleStatements returns the statements of the roles' policies for a bucket, limited by the roles' permissions
+// boundaries.
+func roleStatements(bucket string, identities []Identity) ([]Statement, error) {
 	var statements []Statement
 	for _, identity := range identities {
 		if identity.AccessKeyID == "" {
 			continue
 		}
-		own := onBucket(bucket, identity.Policies...)
+		own := restrictToBucket(bucket, identity.Policies...)
 		if identity.Boundary != nil {
 			var err error
-			if own, err = within(own, onBucket(bucket, *identity.Boundary)); err != nil {
+			if own, err = applyBoundary(own, restrictToBucket(bucket, *identity.Boundary)); err != nil {
 				return nil, fmt.Errorf("permissions boundary of %s: %w", identity.RoleARN, err)
 			}
 		}
 		for _, statement := range own {
-			statements = addTo(statements, statement, identity.AccessKeyID)
+			statements = addStatement(statements, statement, identity.AccessKeyID)
 		}
 	}
 	return statements, nil
 }
 
-// addTo adds a role's statement, or the role to one that says the same of other roles: the S3
-// server keeps a policy in an attribute of a directory, which has 4 KiB for all of them.
-func addTo(statements []Statement, added Statement, accessKeyID string) []Statement {
+// addStatement adds a role's statement. If another role has an equal statement, it adds the role to that
+// statement's principals instead, to save space: the S3 server stores a policy in an extended attribute of a
+// directory, whose attributes share 4 KiB.
+func addStatement(statements []Statement, added Statement, accessKeyID string) []Statement {
 	for _, statement := range statements {
 		same := statement
 		same.Principal = nil
@@ -102,70 +104,70 @@ func addTo(statements []Statement, added Statement, accessKeyID string) []Statem
 	return append(statements, added)
 }
 
-// onBucket restricts the statements of a role's policies to one bucket.
-func onBucket(bucket string, policies ...Document) []Statement {
+// restrictToBucket restricts the statements of a role's policies to one bucket.
+func restrictToBucket(bucket string, policies ...Document) []Statement {
 	var statements []Statement
 	for _, document := range policies {
 		for _, s := range document.Statement {
-			statements = append(statements, s.onBucket(bucket)...)
+			statements = append(statements, s.restrictToBucket(bucket)...)
 		}
 	}
 	return statements
 }
 
-// onBucket restricts a statement to one bucket. Actions on the bucket and actions on its
-// objects become statements of their own, since the S3 server, unlike IAM, refuses an
-// action beside a resource of the other kind.
-func (s Statement) onBucket(bucket string) []Statement {
+// restrictToBucket restricts a statement to one bucket. Bucket actions and object actions become separate
+// statements, because the S3 server, unlike IAM, rejects a statement that combines an action with a resource of
+// the other kind.
+func (s Statement) restrictToBucket(bucket string) []Statement {
 	var buckets, objects []string
 	for _, resource := range s.Resource {
 		name, key, hasKey := strings.Cut(strings.TrimPrefix(resource, s3Prefix), "/")
 		switch {
-		case hasKey && wildcard(name, bucket):
+		case hasKey && matchWildcard(name, bucket):
 			objects = append(objects, s3Prefix+bucket+"/"+key)
-		case !hasKey && wildcard(name, bucket):
+		case !hasKey && matchWildcard(name, bucket):
 			buckets = append(buckets, s3Prefix+bucket)
 		}
-		// A pattern that ends in * matches across the slash.
-		if !hasKey && strings.HasSuffix(name, "*") && wildcard(name, bucket) {
+		// A pattern that ends in * also matches past the slash.
+		if !hasKey && strings.HasSuffix(name, "*") && matchWildcard(name, bucket) {
 			objects = append(objects, s3Prefix+bucket+"/*")
 		}
 	}
-	// The S3 server does not know the keys that have the same value in every request: it has one region.
-	fixed := map[string]string{"aws:requestedregion": "us-east-1"}
+	// The S3 server does not know these keys. Their values are the same in every request, as it has only one region.
+	constants := map[string]string{"aws:requestedregion": "us-east-1"}
 	var statements []Statement
 	add := func(actions, resources []string, keys ...string) {
-		condition, possible := s.Condition.residual(keys, fixed)
-		if possible && len(actions) > 0 && len(resources) > 0 {
+		condition, satisfiable := s.Condition.residual(keys, constants)
+		if satisfiable && len(actions) > 0 && len(resources) > 0 {
 			statements = append(statements, Statement{
 				Effect: s.Effect, Action: actions, Resource: resources, Condition: condition,
 			})
 		}
 	}
-	listing, other := s.covered(s3Actions("bucket")), []string(nil)
-	if s.Condition.names("s3:prefix", "s3:delimiter", "s3:max-keys") {
-		// The requests of other actions do not have these keys.
+	listing, other := s.matchedActions(s3Actions("bucket")), []string(nil)
+	if s.Condition.hasKey("s3:prefix", "s3:delimiter", "s3:max-keys") {
+		// Only list requests have these keys.
 		lists := []string{"s3:ListBucket", "s3:ListBucketVersions"}
 		other = slices.DeleteFunc(slices.Clone(listing), func(action string) bool { return slices.Contains(lists, action) })
-		listing = s.covered(lists)
+		listing = s.matchedActions(lists)
 	}
 	add(listing, buckets, serverKeys()...)
 	add(other, buckets, "aws:securetransport")
-	add(s.covered(s3Actions("object")), objects, "aws:securetransport")
+	add(s.matchedActions(s3Actions("object")), objects, "aws:securetransport")
 	return statements
 }
 
-// within returns what a role's statements on one bucket come to within those of its
-// permissions boundary. The S3 server knows no boundaries: so each allowance becomes one
-// for each statement of the boundary that allows a part of it.
-func within(own, boundary []Statement) ([]Statement, error) {
+// applyBoundary limits a role's statements on one bucket to those of its permissions boundary. The S3 server does
+// not support boundaries, so each Allow statement is replaced by its intersections with the boundary's Allow
+// statements. The Deny statements of both are kept.
+func applyBoundary(own, boundary []Statement) ([]Statement, error) {
 	var statements []Statement
 	for _, s := range own {
 		for _, limit := range boundary {
 			if s.Effect == "Deny" || limit.Effect == "Deny" {
 				continue
 			}
-			common, err := s.within(limit)
+			common, err := s.intersect(limit)
 			if err != nil {
 				return nil, err
 			}
@@ -182,7 +184,7 @@ func within(own, boundary []Statement) ([]Statement, error) {
 	return statements, nil
 }
 
-func (s Statement) within(limit Statement) (common Statement, err error) {
+func (s Statement) intersect(limit Statement) (common Statement, err error) {
 	outside := func(action string) bool { return !slices.Contains(limit.Action, action) }
 	common = Statement{Effect: s.Effect, Action: slices.DeleteFunc(slices.Clone(s.Action), outside)}
 	if len(common.Action) == 0 {
@@ -190,7 +192,7 @@ func (s Statement) within(limit Statement) (common Statement, err error) {
 	}
 	for _, own := range s.Resource {
 		for _, other := range limit.Resource {
-			resource, err := overlap(own, other)
+			resource, err := intersectPatterns(own, other)
 			if err != nil {
 				return Statement{}, err
 			}
@@ -203,25 +205,26 @@ func (s Statement) within(limit Statement) (common Statement, err error) {
 	return common, err
 }
 
-// overlap is the pattern of what two patterns both match, or "" for nothing.
-func overlap(a, b string) (string, error) {
-	beginA, _, patternA := strings.Cut(a, "*")
-	beginB, _, patternB := strings.Cut(b, "*")
-	begin := strings.HasPrefix(beginA, beginB) || strings.HasPrefix(beginB, beginA)
+// intersectPatterns returns a pattern for the strings that both patterns match, or "" if there are none. It
+// returns an error if it cannot find such a pattern.
+func intersectPatterns(a, b string) (string, error) {
+	prefixA, _, wildcardA := strings.Cut(a, "*")
+	prefixB, _, wildcardB := strings.Cut(b, "*")
+	compatible := strings.HasPrefix(prefixA, prefixB) || strings.HasPrefix(prefixB, prefixA)
 	switch {
-	// A ? of one pattern must not be taken for text by the other.
+	// One pattern must not match a ? in the other as literal text.
 	case a != b && strings.Contains(a+b, "?"):
-	case wildcard(a, b):
+	case matchWildcard(a, b):
 		return b, nil
-	case wildcard(b, a):
+	case matchWildcard(b, a):
 		return a, nil
-	case !patternA || !patternB || !begin:
+	case !wildcardA || !wildcardB || !compatible:
 		return "", nil
 	}
-	return "", fmt.Errorf("localcloud cannot enforce %q within %q", a, b)
+	return "", fmt.Errorf("localcloud cannot enforce the intersection of %q and %q", a, b)
 }
 
-// and is a condition that holds where both hold.
+// and returns a condition that holds if both conditions hold.
 func (c Condition) and(other Condition) (Condition, error) {
 	both := Condition{}
 	for _, condition := range []Condition{c, other} {
@@ -231,7 +234,7 @@ func (c Condition) and(other Condition) (Condition, error) {
 			}
 			for key, values := range compared {
 				if known, ok := both[operator][key]; ok && !reflect.DeepEqual(known, values) {
-					return nil, fmt.Errorf("localcloud cannot enforce two conditions %s on %q", operator, key)
+					return nil, fmt.Errorf("localcloud cannot enforce two different %s conditions on %q", operator, key)
 				}
 				both[operator][key] = values
 			}

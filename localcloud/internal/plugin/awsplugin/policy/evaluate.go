@@ -7,34 +7,34 @@ import (
 	"strings"
 )
 
-// Request is a call of one of AWS's services.
+// Request is a request to an AWS service.
 type Request struct {
 	Action string // such as ec2:RunInstances
-	// Resource is the ARN of what the action is about. For a resource that is yet
-	// to get its id, the id is *; "*" alone is for actions that are about none.
+	// Resource is the ARN of the resource that the action applies to. The id is * for a resource that does not exist
+	// yet. "*" alone is for actions without a resource.
 	Resource string
-	// Keys are the condition keys that the request has, in lower case.
+	// Keys maps the condition keys of the request, in lower case, to their values.
 	Keys map[string]string
 }
 
-// Decision is what policies say about a request.
+// Decision is the result of evaluating policies for a request.
 type Decision int
 
 const (
-	// NotAllowed is a request that no statement is about.
+	// NotAllowed means that no statement applies to the request (an implicit deny).
 	NotAllowed Decision = iota
 	Allowed
-	// Denied is a request that a statement denies, whatever others allow.
+	// Denied means that a statement explicitly denies the request, which overrides any Allow.
 	Denied
 )
 
-// Evaluate says what the documents together decide. Principals are not looked
-// at: the documents must be of the one who asks, or speak of them.
+// Evaluate evaluates a request against all documents. It ignores principals, so all documents must apply to the
+// caller.
 func Evaluate(documents []Document, request Request) Decision {
 	decision := NotAllowed
 	for _, document := range documents {
 		for _, s := range document.Statement {
-			if !s.isAbout(request) {
+			if !s.appliesTo(request) {
 				continue
 			}
 			if s.Effect == "Deny" {
@@ -46,32 +46,37 @@ func Evaluate(documents []Document, request Request) Decision {
 	return decision
 }
 
-func (s Statement) isAbout(request Request) bool {
-	return s.coversAction(request.Action) && s.Condition.holds(request.Keys) &&
-		covers(s.Resource, s.NotResource, "s")(request.Resource)
+func (s Statement) appliesTo(request Request) bool {
+	return s.matchesAction(request.Action) && s.Condition.holds(request.Keys) &&
+		matcher(s.Resource, s.NotResource, "s")(request.Resource)
 }
 
-func (s Statement) coversAction(action string) bool { return len(s.covered([]string{action})) > 0 }
-
-// covered lists the actions that a statement is about, without regard to case, as IAM does.
-func (s Statement) covered(actions []string) []string {
-	about := covers(s.Action, s.NotAction, "i")
-	return slices.DeleteFunc(slices.Clone(actions), func(action string) bool { return !about(action) })
+func (s Statement) matchesAction(action string) bool {
+	return len(s.matchedActions([]string{action})) > 0
 }
 
-// covers reports of a text whether one of the patterns, or none of those in not, matches it.
-func covers(patterns, not Strings, flags string) func(text string) bool {
+// matchedActions returns the actions that a statement applies to. Like IAM, it ignores case.
+func (s Statement) matchedActions(actions []string) []string {
+	matches := matcher(s.Action, s.NotAction, "i")
+	return slices.DeleteFunc(slices.Clone(actions), func(action string) bool { return !matches(action) })
+}
+
+// matcher returns a function that reports whether a text matches one of the patterns. If not is given, the
+// function reports whether the text matches none of those instead. flags are regexp flags.
+func matcher(patterns, not Strings, flags string) func(text string) bool {
 	if len(not) == 0 {
-		return expression(patterns, flags).MatchString
+		return compileWildcards(patterns, flags).MatchString
 	}
-	excluded := expression(not, flags)
+	excluded := compileWildcards(not, flags)
 	return func(text string) bool { return !excluded.MatchString(text) }
 }
 
-func wildcard(pattern, text string) bool { return expression([]string{pattern}, "s").MatchString(text) }
+func matchWildcard(pattern, text string) bool {
+	return compileWildcards([]string{pattern}, "s").MatchString(text)
+}
 
-// expression matches what one of IAM's patterns matches: * is any text, ? any one character.
-func expression(patterns []string, flags string) *regexp.Regexp {
+// compileWildcards returns an expression for IAM's patterns: * matches any text, ? any single character.
+func compileWildcards(patterns []string, flags string) *regexp.Regexp {
 	alternatives := make([]string, len(patterns))
 	for i, pattern := range patterns {
 		alternatives[i] = strings.NewReplacer(`\*`, ".*", `\?`, ".").Replace(regexp.QuoteMeta(pattern))
@@ -79,16 +84,15 @@ func expression(patterns []string, flags string) *regexp.Regexp {
 	return regexp.MustCompile("(?" + flags + ")^(?:" + strings.Join(alternatives, "|") + ")$")
 }
 
-// s3List has the actions of S3 (Service Authorization Reference, "Actions, resources, and condition
-// keys for Amazon S3"). Those of kind object and bucket are the ones that the S3 server checks in
-// bucket policies, by the kind of resource that they apply to. It has no use for the others: it does
-// not know what they are about, or no bucket policy can permit them. The aws plugin asks whether a
-// role may do some of them.
+// s3List lists the S3 actions (Service Authorization Reference, "Actions, resources, and condition keys for Amazon
+// S3"). The S3 server checks those of kind object and bucket in bucket policies, by the kind of resource that they
+// apply to. It does not use the others, either because it does not support the feature or because no bucket policy
+// can allow them. The AWS plugin itself checks whether a role has permission for some of them.
 //
 //go:embed s3actions.txt
 var s3List string
 
-// s3Actions lists the actions of S3 of some kinds: object, bucket, other.
+// s3Actions returns the S3 actions of the given kinds: object, bucket, other.
 func s3Actions(kinds ...string) (actions []string) {
 	for line := range strings.Lines(s3List) {
 		kind, names, _ := strings.Cut(line, ":")
@@ -101,10 +105,10 @@ func s3Actions(kinds ...string) (actions []string) {
 	return actions
 }
 
-// Condition maps operators to keys to values. All of them must hold.
+// Condition maps operators to keys to values. All comparisons must hold.
 type Condition map[string]map[string]Strings
 
-// operators are the ways to compare that localcloud knows.
+// operators lists the condition operators that localcloud supports.
 func operators() []string {
 	return []string{
 		"StringEquals", "StringEqualsIfExists", "StringNotEquals", "StringLike", "ArnEquals", "ArnLike", "Bool",
@@ -113,12 +117,12 @@ func operators() []string {
 }
 
 func (c Condition) holds(keys map[string]string) bool {
-	_, possible := c.residual(nil, keys)
-	return possible
+	_, satisfiable := c.residual(nil, keys)
+	return satisfiable
 }
 
-// compare is one operator on one key. A key that the request does not have is
-// equal to nothing.
+// compare applies an operator to the value of a key. present is false if the request does not have the key, which
+// then equals no value.
 func compare(operator string, values []string, value string, present bool) bool {
 	switch operator {
 	case "StringEquals":
@@ -127,40 +131,40 @@ func compare(operator string, values []string, value string, present bool) bool 
 		return !present || slices.Contains(values, value)
 	case "StringNotEquals":
 		return !present || !slices.Contains(values, value)
-	case "ForAllValues:StringLike": // each key here has one value, or none
+	case "ForAllValues:StringLike": // here, each key has at most one value
 		return !present || compare("StringLike", values, value, present)
 	case "StringLike", "ArnEquals", "ArnLike":
-		return present && expression(values, "s").MatchString(value)
+		return present && compileWildcards(values, "s").MatchString(value)
 	case "Bool":
 		return present && slices.ContainsFunc(values, func(wanted string) bool { return strings.EqualFold(wanted, value) })
 	}
-	return false // check lets no other operator pass
+	return false // checkCondition rejects all other operators
 }
 
-// residual is what is left of a condition for the S3 server to check, which knows
-// some keys, in lower case, when the others have the given values, or none. It is false
-// when the condition cannot hold.
-func (c Condition) residual(known []string, keys map[string]string) (Condition, bool) {
-	left := Condition{}
+// residual evaluates a condition partially. It returns the part on the known keys, for the S3 server to check. It
+// evaluates the rest with the values in keys, and treats all other keys as absent from the request. satisfiable is
+// false if the condition cannot hold. known and keys are in lower case.
+func (c Condition) residual(known []string, keys map[string]string) (rest Condition, satisfiable bool) {
+	rest = Condition{}
 	for operator, compared := range c {
 		for key, values := range compared {
 			value, present := keys[strings.ToLower(key)]
 			switch {
 			case slices.Contains(known, strings.ToLower(key)):
-				if left[operator] == nil {
-					left[operator] = map[string]Strings{}
+				if rest[operator] == nil {
+					rest[operator] = map[string]Strings{}
 				}
-				left[operator][key] = values
+				rest[operator][key] = values
 			case !compare(operator, values, value, present):
 				return nil, false
 			}
 		}
 	}
-	return left, true
+	return rest, true
 }
 
-// names says whether the condition is about one of the keys, given in lower case.
-func (c Condition) names(keys ...string) bool {
+// hasKey reports whether the condition compares one of the keys, given in lower case.
+func (c Condition) hasKey(keys ...string) bool {
 	for _, compared := range c {
 		for key := range compared {
 			if slices.Contains(keys, strings.ToLower(key)) {

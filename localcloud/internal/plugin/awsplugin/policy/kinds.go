@@ -11,62 +11,62 @@ import (
 
 const (
 	s3Prefix = "arn:aws:s3:::"
-	// gitHubIssuer is the issuer of the tokens of GitHub's workflows.
+	// gitHubIssuer issues the OIDC tokens of GitHub Actions workflows.
 	gitHubIssuer = "token.actions.githubusercontent.com"
 )
 
-// TrustPolicy reads a role's assume role policy.
+// TrustPolicy parses and validates a role's assume role policy.
 func TrustPolicy(text string) (Document, error) {
-	return read(text, func(s Statement) error {
+	return parse(text, func(s Statement) error {
 		return cmp.Or(
-			problem(s.Principal == nil, "has no Principal"),
-			problem(len(s.Action) == 0, "has no Action"),
-			problem(len(s.Resource)+len(s.NotResource) > 0, "has a Resource, which an assume role policy cannot have"),
+			errorIf(s.Principal == nil, "has no Principal"),
+			errorIf(len(s.Action) == 0, "has no Action"),
+			errorIf(len(s.Resource)+len(s.NotResource) > 0, "has a Resource, which an assume role policy cannot have"),
 			s.checkFederated(),
 		)
 	})
 }
 
-func problem(found bool, text string) error {
-	if found {
+func errorIf(condition bool, text string) error {
+	if condition {
 		return errors.New(text)
 	}
 	return nil
 }
 
-// TrustsEC2 says whether EC2 may assume the role for an instance.
+// TrustsEC2 reports whether EC2 may assume the role for an instance.
 func (d Document) TrustsEC2() bool {
 	return slices.ContainsFunc(d.Statement, func(s Statement) bool {
 		ec2 := slices.Contains(s.Principal["Service"], "ec2.amazonaws.com")
-		return s.Effect == "Allow" && ec2 && s.coversAction("sts:AssumeRole") && len(s.Condition) == 0
+		return s.Effect == "Allow" && ec2 && s.matchesAction("sts:AssumeRole") && len(s.Condition) == 0
 	})
 }
 
-// checkFederated refuses what IAM refuses, so that no stranger's workflows get the role by
-// oversight: GitHub's tokens have one issuer for all repositories there are.
+// checkFederated rejects the federated principals that IAM rejects. GitHub's tokens have the same issuer for all
+// repositories, so a role that trusts this issuer without a condition could be assumed by anyone's workflows.
 func (s Statement) checkFederated() error {
 	for _, provider := range s.Principal["Federated"] {
 		_, issuer, ok := strings.Cut(provider, ":oidc-provider/")
 		switch {
-		case !s.coversAction("sts:AssumeRoleWithWebIdentity"):
-			return fmt.Errorf("trusts %q, and does not allow sts:AssumeRoleWithWebIdentity", provider)
+		case !s.matchesAction("sts:AssumeRoleWithWebIdentity"):
+			return fmt.Errorf("trusts %q, but does not allow sts:AssumeRoleWithWebIdentity", provider)
 		case !ok || !strings.HasPrefix(provider, "arn:aws:iam::"):
 			return fmt.Errorf(
-				"trusts %q: localcloud knows only OIDC providers, arn:aws:iam::ACCOUNT:oidc-provider/HOST", provider)
+				"trusts %q: localcloud supports only OIDC providers, arn:aws:iam::ACCOUNT:oidc-provider/HOST", provider)
 		case s.Effect == "Allow" && issuer == gitHubIssuer && !s.restricts(issuer+":sub"):
-			return fmt.Errorf("trusts every repository at GitHub: add a Condition StringEquals or StringLike on %q, "+
+			return fmt.Errorf("trusts every repository on GitHub: add a Condition StringEquals or StringLike on %q, "+
 				"such as \"repo:OWNER/REPOSITORY:*\"", issuer+":sub")
 		}
 	}
 	return nil
 }
 
-// restricts says whether a statement holds for some values of a key only.
+// restricts reports whether a statement applies only to certain values of a key.
 func (s Statement) restricts(key string) bool {
 	for _, operator := range []string{"StringEquals", "StringLike"} {
 		for name, values := range s.Condition[operator] {
-			anything := func(pattern string) bool { return strings.Trim(pattern, "*?") == "" }
-			if strings.EqualFold(name, key) && len(values) > 0 && !slices.ContainsFunc(values, anything) {
+			matchesAny := func(pattern string) bool { return strings.Trim(pattern, "*?") == "" }
+			if strings.EqualFold(name, key) && len(values) > 0 && !slices.ContainsFunc(values, matchesAny) {
 				return true
 			}
 		}
@@ -74,22 +74,22 @@ func (s Statement) restricts(key string) bool {
 	return false
 }
 
-// RolePolicy reads an identity policy.
+// RolePolicy parses and validates an identity policy.
 func RolePolicy(text string) (Document, error) {
-	return read(text, func(s Statement) error {
+	return parse(text, func(s Statement) error {
 		return cmp.Or(
-			problem(s.Principal != nil || s.NotPrincipal != nil, "specifies a principal, which a role's policy cannot"),
-			problem(len(s.Action) > 0 && len(s.NotAction) > 0, "has both Action and NotAction"),
-			problem(len(s.Action)+len(s.NotAction) == 0, "has no Action"),
-			problem(len(s.Resource) > 0 && len(s.NotResource) > 0, "has both Resource and NotResource"),
-			problem(len(s.Resource)+len(s.NotResource) == 0, "has no Resource"),
+			errorIf(s.Principal != nil || s.NotPrincipal != nil, "specifies a principal, which a role's policy cannot have"),
+			errorIf(len(s.Action) > 0 && len(s.NotAction) > 0, "has both Action and NotAction"),
+			errorIf(len(s.Action)+len(s.NotAction) == 0, "has no Action"),
+			errorIf(len(s.Resource) > 0 && len(s.NotResource) > 0, "has both Resource and NotResource"),
+			errorIf(len(s.Resource)+len(s.NotResource) == 0, "has no Resource"),
 			s.checkActions(), s.checkResources(), s.checkCondition(isRequestKey),
 		)
 	})
 }
 
-// checkActions refuses what is no action. Of S3 every action is known, since the
-// S3 server needs the name of each one.
+// checkActions rejects malformed actions, and S3 actions that do not exist. Only those of S3 are checked by name,
+// since the S3 server needs the name of each one.
 func (s Statement) checkActions() error {
 	form := regexp.MustCompile(`^(\*|[a-z0-9-]+:[A-Za-z0-9*?]+)$`)
 	known := s3Actions("object", "bucket", "other")
@@ -97,17 +97,17 @@ func (s Statement) checkActions() error {
 		if !form.MatchString(pattern) {
 			return fmt.Errorf("has Action %q: write SERVICE:ACTION, such as ec2:DescribeInstances", pattern)
 		}
-		one := Statement{Action: Strings{pattern}}
-		if strings.HasPrefix(pattern, "s3:") && len(one.covered(known)) == 0 {
-			return fmt.Errorf("has Action %q, which S3 does not have, or localcloud cannot enforce", pattern)
+		single := Statement{Action: Strings{pattern}}
+		if strings.HasPrefix(pattern, "s3:") && len(single.matchedActions(known)) == 0 {
+			return fmt.Errorf("has Action %q, which does not exist in S3 or which localcloud cannot enforce", pattern)
 		}
 	}
 	return nil
 }
 
 func (s Statement) checkResources() error {
-	if len(s.NotResource) > 0 && len(s.covered(s3Actions("object", "bucket"))) > 0 {
-		return errors.New("uses NotResource for actions of S3, which localcloud cannot enforce")
+	if len(s.NotResource) > 0 && len(s.matchedActions(s3Actions("object", "bucket"))) > 0 {
+		return errors.New("uses NotResource for S3 actions, which localcloud cannot enforce")
 	}
 	form := regexp.MustCompile(`^arn:aws:[a-z0-9-]+:[^:]*:[^:]*:.+$`)
 	for _, resource := range slices.Concat(s.Resource, s.NotResource) {
@@ -117,34 +117,35 @@ func (s Statement) checkResources() error {
 			return fmt.Errorf("has Resource %q with a policy variable, which localcloud cannot enforce", resource)
 		case strings.HasPrefix(resource, "arn:aws:s3:") && !strings.HasPrefix(resource, s3Prefix):
 			return fmt.Errorf(
-				"has Resource %q: of S3, localcloud enforces only %sBUCKET and %sBUCKET/KEY", resource, s3Prefix, s3Prefix)
+				"has Resource %q: for S3, localcloud supports only %sBUCKET and %sBUCKET/KEY", resource, s3Prefix, s3Prefix)
 		case !form.MatchString(resource):
 			return fmt.Errorf(
-				"has Resource %q: write an ARN, arn:aws:SERVICE:REGION:ACCOUNT:RESOURCE, with the service in full, or *", resource)
+				"has Resource %q: write an ARN, arn:aws:SERVICE:REGION:ACCOUNT:RESOURCE, without wildcards in SERVICE, or *",
+				resource)
 		}
 	}
 	return nil
 }
 
-// BucketPolicy reads the policy that a program gives a bucket. It speaks of everybody: what a role may
-// do, the policies of the role say.
+// BucketPolicy parses and validates a bucket policy. Its only principal is everyone: the permissions of a role are
+// defined by the role's own policies.
 func BucketPolicy(bucket, text string) (Document, error) {
-	return read(text, func(s Statement) error {
+	return parse(text, func(s Statement) error {
 		err := cmp.Or(
-			problem(s.Principal == nil, "has no Principal"),
-			problem(s.NotPrincipal != nil, "uses NotPrincipal, which localcloud cannot enforce"),
-			problem(len(s.NotAction) > 0, "uses NotAction, which localcloud cannot enforce"),
-			problem(len(s.NotResource) > 0, "uses NotResource, which localcloud cannot enforce"),
-			problem(len(s.Action) == 0, "has no Action"),
-			problem(len(s.Resource) == 0, "has no Resource"),
+			errorIf(s.Principal == nil, "has no Principal"),
+			errorIf(s.NotPrincipal != nil, "uses NotPrincipal, which localcloud cannot enforce"),
+			errorIf(len(s.NotAction) > 0, "uses NotAction, which localcloud cannot enforce"),
+			errorIf(len(s.NotResource) > 0, "uses NotResource, which localcloud cannot enforce"),
+			errorIf(len(s.Action) == 0, "has no Action"),
+			errorIf(len(s.Resource) == 0, "has no Resource"),
 		)
 		if err != nil {
 			return err
 		}
 		for kind, names := range s.Principal {
 			if kind != "AWS" || !slices.Equal(names, Strings{"*"}) {
-				return fmt.Errorf("has a principal of kind %s, %q: localcloud knows only \"*\"; write what a role may do into its "+
-					"own policy", kind, names)
+				return fmt.Errorf("has a principal of kind %s, %q: localcloud supports only \"*\"; grant permissions to a role "+
+					"in its own policy", kind, names)
 			}
 		}
 		for _, resource := range s.Resource {
@@ -157,24 +158,25 @@ func BucketPolicy(bucket, text string) (Document, error) {
 	})
 }
 
-// IsPublic says whether a bucket's policy grants anything, which is then to everybody.
+// IsPublic reports whether a bucket policy grants any access. Such a grant is public, since BucketPolicy accepts
+// only the principal "*".
 func (d Document) IsPublic() bool {
 	return slices.ContainsFunc(d.Statement, func(s Statement) bool {
 		return s.Effect == "Allow"
 	})
 }
 
-// checkCondition refuses a condition that cannot be decided by. known gets keys in lower case.
+// checkCondition rejects a condition that localcloud cannot evaluate. It passes keys to known in lower case.
 func (s Statement) checkCondition(known func(key string) bool) error {
 	for operator, keys := range s.Condition {
 		if !slices.Contains(operators(), operator) {
 			return fmt.Errorf(
-				"has a Condition %s, which localcloud cannot enforce; it knows %s", operator, strings.Join(operators(), ", "))
+				"has a Condition %s, which localcloud cannot enforce; it supports %s", operator, strings.Join(operators(), ", "))
 		}
 		for key, values := range keys {
 			if !known(strings.ToLower(key)) {
 				return fmt.Errorf(
-					"has a Condition %s on %q, which localcloud cannot enforce; it knows %s, and in policies of roles %s",
+					"has a Condition %s on %q, which localcloud cannot enforce; it supports %s, and in role policies also %s",
 					operator, key, strings.Join(serverKeys(), ", "), strings.Join(requestKeys(), ", "))
 			}
 			if i := slices.IndexFunc(values, func(value string) bool { return strings.Contains(value, "${") }); i >= 0 {
@@ -186,15 +188,14 @@ func (s Statement) checkCondition(known func(key string) bool) error {
 	return nil
 }
 
-// serverKeys are the keys that the S3 server knows the value of in every
-// request. aws:SourceIp is not among them: behind the VPC endpoint it means
-// something else on AWS.
+// serverKeys lists the condition keys whose values the S3 server knows for every request. aws:SourceIp is not one
+// of them, because on AWS it has a different meaning behind a VPC endpoint.
 func serverKeys() []string {
 	return []string{"aws:securetransport", "s3:prefix", "s3:delimiter", "s3:max-keys"}
 }
 
-// requestKeys are the keys that the requests to all other services have. The last
-// ones are followed by the key of a tag.
+// requestKeys lists the condition keys of requests to all other services. Those that end in a slash are followed
+// by a tag key.
 func requestKeys() []string {
 	return []string{
 		"aws:requestedregion", "route53:changeresourcerecordsetsnormalizedrecordnames", "iam:passedtoservice",

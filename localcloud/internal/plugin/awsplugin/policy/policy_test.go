@@ -19,14 +19,14 @@ func rolePolicy(t *testing.T, text string) policy.Document {
 	return document
 }
 
-// merged is the policy of the bucket b at the S3 server, without the names of the statements that Merge adds.
+// merged returns bucket b's policy for the S3 server, without the Sids that Merge generates.
 func merged(t *testing.T, own string, identities []policy.Identity) (string, error) {
 	t.Helper()
 	document, err := policy.Merge("b", own, identities)
 	return regexp.MustCompile(`"Sid":"LocalcloudRole\d+",`).ReplaceAllString(document, ""), err
 }
 
-func TestWhatARolesPolicyMeansForOneBucket(t *testing.T) {
+func TestRolePolicyTranslatesToBucketPolicy(t *testing.T) {
 	for name, c := range map[string]struct{ statement, want string }{
 		"objects": {
 			`{"Effect":"Allow","Action":["s3:GetObject","s3:PutObject"],"Resource":"arn:aws:s3:::b/*"}`,
@@ -37,16 +37,16 @@ func TestWhatARolesPolicyMeansForOneBucket(t *testing.T) {
 			`[{"Effect":"Allow","Principal":{"AWS":["AKIA1"]},"Action":["s3:ListBucket"],"Resource":["arn:aws:s3:::b"]},
 			  {"Effect":"Allow","Principal":{"AWS":["AKIA1"]},"Action":["s3:GetObject"],"Resource":["arn:aws:s3:::b/in/*"]}]`,
 		},
-		"an action that does not fit its resource grants nothing": {
+		"an object action on the bucket grants nothing": {
 			`{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::b"}`, ``,
 		},
-		"an action on the bucket beside its objects only": {
+		"a bucket action on objects grants nothing": {
 			`{"Effect":"Allow","Action":"s3:ListBucket","Resource":"arn:aws:s3:::b/*"}`, ``,
 		},
 		"another bucket": {
 			`{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:::bb/*"}`, ``,
 		},
-		"a pattern of buckets": {
+		"a bucket pattern": {
 			`{"Effect":"Allow","Action":"s3:ListBucket*","Resource":"arn:aws:s3:::?"}`,
 			`[{"Effect":"Allow","Principal":{"AWS":["AKIA1"]},"Action":["s3:ListBucket","s3:ListBucketMultipartUploads","s3:ListBucketVersions"],"Resource":["arn:aws:s3:::b"]}]`,
 		},
@@ -55,25 +55,25 @@ func TestWhatARolesPolicyMeansForOneBucket(t *testing.T) {
 			`[{"Effect":"Deny","Principal":{"AWS":["AKIA1"]},"Action":["s3:GetBucketLocation"],"Resource":["arn:aws:s3:::b"]},
 			  {"Effect":"Deny","Principal":{"AWS":["AKIA1"]},"Action":["s3:DeleteObjectVersion"],"Resource":["arn:aws:s3:::b/*"]}]`,
 		},
-		"what is left of a condition that the S3 server does not know": {
+		"a region condition that holds is dropped": {
 			`{"Effect":"Allow","Action":"s3:PutObject","Resource":"arn:aws:s3:::b/*","Condition":{"StringEquals":{"aws:RequestedRegion":"us-east-1"},"Bool":{"aws:SecureTransport":true}}}`,
 			`[{"Effect":"Allow","Principal":{"AWS":["AKIA1"]},"Action":["s3:PutObject"],"Resource":["arn:aws:s3:::b/*"],"Condition":{"Bool":{"aws:SecureTransport":["true"]}}}]`,
 		},
-		"a condition that cannot hold": {
+		"a region condition that does not hold grants nothing": {
 			`{"Effect":"Allow","Action":"s3:PutObject","Resource":"arn:aws:s3:::b/*","Condition":{"StringEquals":{"aws:RequestedRegion":"eu-central-1"}}}`, ``,
 		},
-		"all actions but some": {
+		"NotAction": {
 			`{"Effect":"Deny","NotAction":["s3:Get*","s3:List*","s3:Put*","s3:DeleteBucket*","s3:DeleteObjectTagging","s3:DeleteObjectVersion*"],"Resource":"*"}`,
 			`[{"Effect":"Deny","Principal":{"AWS":["AKIA1"]},"Action":["s3:AbortMultipartUpload","s3:BypassGovernanceRetention","s3:DeleteObject","s3:RestoreObject"],"Resource":["arn:aws:s3:::b/*"]}]`,
 		},
 		"another service": {
 			`{"Effect":"Allow","Action":["ec2:*","s3:ListAllMyBuckets","s3:CreateBucket"],"Resource":"*"}`, ``,
 		},
-		"a prefix, which only lists have": {
+		"a prefix condition applies to lists only": {
 			`{"Effect":"Allow","Action":["s3:ListBucket","s3:GetBucketLocation","s3:GetObject"],"Resource":["arn:aws:s3:::b","arn:aws:s3:::b/*"],"Condition":{"StringLike":{"s3:prefix":"in/*"}}}`,
 			`[{"Effect":"Allow","Principal":{"AWS":["AKIA1"]},"Action":["s3:ListBucket"],"Resource":["arn:aws:s3:::b"],"Condition":{"StringLike":{"s3:prefix":["in/*"]}}}]`,
 		},
-		"a condition": {
+		"a prefix condition": {
 			`{"Effect":"Allow","Action":"s3:ListBucket","Resource":"arn:aws:s3:::b","Condition":{"StringLike":{"s3:prefix":"in/*"}}}`,
 			`[{"Effect":"Allow","Principal":{"AWS":["AKIA1"]},"Action":["s3:ListBucket"],"Resource":["arn:aws:s3:::b"],"Condition":{"StringLike":{"s3:prefix":["in/*"]}}}]`,
 		},
@@ -91,7 +91,7 @@ func TestWhatARolesPolicyMeansForOneBucket(t *testing.T) {
 	}
 }
 
-func TestABucketsOwnPolicyIsMergedWithThoseOfRoles(t *testing.T) {
+func TestBucketPolicyIsMergedWithRolePolicies(t *testing.T) {
 	const own = `{"Effect":"Deny","Principal":"*","Action":"s3:*","Resource":["arn:aws:s3:::b","arn:aws:s3:::b/*"],
 		"Condition":{"Bool":{"aws:SecureTransport":false}}}`
 	_, err := policy.BucketPolicy("b", statement(own))
@@ -106,37 +106,37 @@ func TestABucketsOwnPolicyIsMergedWithThoseOfRoles(t *testing.T) {
 		{"Effect":"Allow","Principal":{"AWS":["AKIA1"]},"Action":["s3:GetObject"],"Resource":["arn:aws:s3:::b/*"]}]`), effective)
 }
 
-func TestWhatCannotBeEnforcedIsRefusedByName(t *testing.T) {
+func TestUnenforceablePolicyElementsAreRejectedByName(t *testing.T) {
 	for name, c := range map[string]struct{ statement, want string }{
-		"an action without its service":     {`[{"Effect":"Allow","Action":"ChangeResourceRecordSets","Resource":"*"}]`, `statement 1 has Action "ChangeResourceRecordSets"`},
-		"any action of any service by name": {`{"Effect":"Allow","Action":"*:Get*","Resource":"*"}`, `has Action "*:Get*"`},
-		"a misspelt action":                 {`[{"Sid":"Read","Effect":"Allow","Action":"s3:GetObjct","Resource":"*"}]`, `statement "Read" has Action "s3:GetObjct"`},
-		"NotAction beside Action": {
+		"an action without its service": {`[{"Effect":"Allow","Action":"ChangeResourceRecordSets","Resource":"*"}]`, `statement 1 has Action "ChangeResourceRecordSets"`},
+		"an action of any service":      {`{"Effect":"Allow","Action":"*:Get*","Resource":"*"}`, `has Action "*:Get*"`},
+		"a misspelled action":           {`[{"Sid":"Read","Effect":"Allow","Action":"s3:GetObjct","Resource":"*"}]`, `statement "Read" has Action "s3:GetObjct"`},
+		"NotAction with Action": {
 			`{"Effect":"Allow","Action":"s3:PutObject","NotAction":"s3:GetObject","Resource":"*"}`, "both Action and NotAction",
 		},
-		"NotResource beside Resource": {`{"Effect":"Allow","Action":"ec2:*","Resource":"*","NotResource":"*"}`,
+		"NotResource with Resource": {`{"Effect":"Allow","Action":"ec2:*","Resource":"*","NotResource":"*"}`,
 			"both Resource and NotResource"},
-		"NotResource that S3 would have to look at": {`{"Effect":"Deny","NotAction":"ec2:*","NotResource":"*"}`,
-			"NotResource for actions of S3"},
+		"NotResource that covers S3 actions": {`{"Effect":"Deny","NotAction":"ec2:*","NotResource":"*"}`,
+			"NotResource for S3 actions"},
 		"NotResource":          {`{"Effect":"Allow","Action":"s3:GetObject","NotResource":"*"}`, "NotResource"},
 		"an unknown condition": {`{"Effect":"Allow","Action":"s3:GetObject","Resource":"*","Condition":{"StringEquals":{"aws:SourceVpce":"vpce-1"}}}`, `Condition StringEquals on "aws:SourceVpce"`},
-		"another resource": {
+		"another kind of resource": {
 			`{"Effect":"Allow","Action":"s3:GetObject","Resource":"arn:aws:s3:us-east-1:1:accesspoint/a"}`, "has Resource",
 		},
-		"an unknown operator":         {`{"Effect":"Allow","Action":"ec2:*","Resource":"*","Condition":{"StringLikeIfExists":{"aws:RequestedRegion":"us-east-1"}}}`, "Condition StringLikeIfExists"},
-		"a tag's key that is missing": {`{"Effect":"Allow","Action":"ec2:*","Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/":"x"}}}`, `on "aws:ResourceTag/"`},
-		"a variable":                  {`{"Effect":"Allow","Action":"ec2:*","Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/who":"${aws:username}"}}}`, "policy variable"},
+		"an unknown operator": {`{"Effect":"Allow","Action":"ec2:*","Resource":"*","Condition":{"StringLikeIfExists":{"aws:RequestedRegion":"us-east-1"}}}`, "Condition StringLikeIfExists"},
+		"a missing tag key":   {`{"Effect":"Allow","Action":"ec2:*","Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/":"x"}}}`, `on "aws:ResourceTag/"`},
+		"a variable":          {`{"Effect":"Allow","Action":"ec2:*","Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/who":"${aws:username}"}}}`, "policy variable"},
 		"a variable in a resource": {
 			`{"Effect":"Allow","Action":"iam:*","Resource":"arn:aws:iam::123456789012:user/${aws:username}"}`, "policy variable",
 		},
-		"a name in place of an ARN": {`{"Effect":"Allow","Action":"iam:PassRole","Resource":"server"}`, `Resource "server"`},
-		"any service's resource": {`{"Effect":"Allow","Action":"s3:*","Resource":"arn:aws:*:*:*:*"}`,
+		"a name instead of an ARN": {`{"Effect":"Allow","Action":"iam:PassRole","Resource":"server"}`, `Resource "server"`},
+		"a resource of any service": {`{"Effect":"Allow","Action":"s3:*","Resource":"arn:aws:*:*:*:*"}`,
 			`Resource "arn:aws:*:*:*:*"`},
-		"no resource":        {`{"Effect":"Allow","Action":"s3:GetObject"}`, "has no Resource"},
-		"no action":          {`{"Effect":"Allow","Resource":"*"}`, "has no Action"},
-		"a misspelt effect":  {`{"Effect":"allow","Action":"s3:GetObject","Resource":"*"}`, `has Effect "allow"`},
-		"a misspelt element": {`{"Effect":"Allow","Actions":"s3:GetObject","Resource":"*"}`, `unknown field "Actions"`},
-		"no statement":       {`[]`, "has no Statement"},
+		"no resource":          {`{"Effect":"Allow","Action":"s3:GetObject"}`, "has no Resource"},
+		"no action":            {`{"Effect":"Allow","Resource":"*"}`, "has no Action"},
+		"a misspelled effect":  {`{"Effect":"allow","Action":"s3:GetObject","Resource":"*"}`, `has Effect "allow"`},
+		"a misspelled element": {`{"Effect":"Allow","Actions":"s3:GetObject","Resource":"*"}`, `unknown field "Actions"`},
+		"no statement":         {`[]`, "has no Statement"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := policy.RolePolicy(statement(c.statement))
@@ -148,23 +148,23 @@ func TestWhatCannotBeEnforcedIsRefusedByName(t *testing.T) {
 			"has no Principal"},
 		"a service principal": {`{"Effect":"Allow","Principal":{"Service":"logging.s3.amazonaws.com"},"Action":"s3:PutObject","Resource":"arn:aws:s3:::b/*"}`, "principal of kind Service"},
 		"a role": {`{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::123456789012:role/a"},"Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"}`,
-			"localcloud knows only"},
+			"localcloud supports only"},
 		"the whole account": {`{"Effect":"Deny","Principal":{"AWS":"123456789012"},"Action":"s3:*","Resource":"arn:aws:s3:::b"}`,
-			"localcloud knows only"},
+			"localcloud supports only"},
 		"another bucket": {`{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::bb/*"}`,
 			"not in bucket"},
 		"a named principal": {`{"Effect":"Allow","Principal":"me","Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"}`,
 			`principal "me"`},
 		"NotPrincipal": {`{"Effect":"Deny","Principal":"*","NotPrincipal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"}`, "NotPrincipal"},
 	} {
-		t.Run("a bucket's: "+name, func(t *testing.T) {
+		t.Run("bucket policy: "+name, func(t *testing.T) {
 			_, err := policy.BucketPolicy("b", statement(c.statement))
 			require.ErrorContains(t, err, c.want)
 		})
 	}
 }
 
-func TestOnlyAnAllowForEverybodyIsPublic(t *testing.T) {
+func TestOnlyAllowForEveryoneIsPublic(t *testing.T) {
 	for text, public := range map[string]bool{
 		`{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"}`:         true,
 		`{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"s3:GetObject","Resource":"arn:aws:s3:::b/*"}`: true,
@@ -176,7 +176,7 @@ func TestOnlyAnAllowForEverybodyIsPublic(t *testing.T) {
 	}
 }
 
-func TestOnlyARoleThatTrustsEC2ServesAnInstance(t *testing.T) {
+func TestOnlyRolesTrustingEC2AreUsableByInstances(t *testing.T) {
 	trust := statement(`{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole"}`)
 	for text, trusts := range map[string]bool{
 		trust: true,
@@ -190,7 +190,7 @@ func TestOnlyARoleThatTrustsEC2ServesAnInstance(t *testing.T) {
 	}
 }
 
-func TestWhatARoleMayDo(t *testing.T) {
+func TestPolicyEvaluation(t *testing.T) {
 	const instance = "arn:aws:ec2:us-east-1:123456789012:instance/i-0123456789abcdef0"
 	run := policy.Request{Action: "ec2:RunInstances", Resource: instance, Keys: map[string]string{
 		"aws:requestedregion": "us-east-1", "aws:requesttag/stack": "local", "aws:securetransport": "true",
@@ -200,56 +200,56 @@ func TestWhatARoleMayDo(t *testing.T) {
 		request    policy.Request
 		want       policy.Decision
 	}{
-		"nothing without a statement about it": {`[{"Effect":"Allow","Action":"ec2:DescribeVpcs","Resource":"*"}]`, run,
+		"no matching statement": {`[{"Effect":"Allow","Action":"ec2:DescribeVpcs","Resource":"*"}]`, run,
 			policy.NotAllowed},
-		"what a pattern of actions covers": {`[{"Effect":"Allow","Action":"ec2:r*Instances","Resource":"*"}]`, run,
+		"action pattern matches": {`[{"Effect":"Allow","Action":"ec2:r*Instances","Resource":"*"}]`, run,
 			policy.Allowed},
 		"everything": {`[{"Effect":"Allow","Action":"*","Resource":"*"}]`, run, policy.Allowed},
-		"all but what NotAction names": {`[{"Effect":"Allow","NotAction":["iam:*","ec2:Run*"],"Resource":"*"}]`, run,
+		"action excluded by NotAction": {`[{"Effect":"Allow","NotAction":["iam:*","ec2:Run*"],"Resource":"*"}]`, run,
 			policy.NotAllowed},
-		"what NotAction does not name": {
+		"action not excluded by NotAction": {
 			`[{"Effect":"Allow","NotAction":"ec2:Terminate*","Resource":"arn:aws:ec2:*:*:instance/*"}]`, run, policy.Allowed,
 		},
-		"a resource by a pattern": {`[{"Effect":"Allow","Action":"ec2:*","Resource":"arn:aws:ec2:us-east-1:123456789012:instance/i-?123*"}]`, run, policy.Allowed},
-		"another resource": {`[{"Effect":"Allow","Action":"ec2:*","Resource":"arn:aws:ec2:*:*:vpc/*"}]`,
+		"resource pattern matches": {`[{"Effect":"Allow","Action":"ec2:*","Resource":"arn:aws:ec2:us-east-1:123456789012:instance/i-?123*"}]`, run, policy.Allowed},
+		"resource pattern does not match": {`[{"Effect":"Allow","Action":"ec2:*","Resource":"arn:aws:ec2:*:*:vpc/*"}]`,
 			run, policy.NotAllowed},
-		"all resources but some": {
+		"resource not excluded by NotResource": {
 			`[{"Effect":"Allow","Action":"ec2:*","NotResource":"arn:aws:ec2:*:*:vpc/*"}]`, run, policy.Allowed,
 		},
-		"an action about no resource, by an ARN": {
+		"action without a resource does not match an ARN": {
 			`[{"Effect":"Allow","Action":"ec2:*","Resource":"arn:aws:ec2:*:*:*"}]`,
 			policy.Request{Action: "ec2:DescribeVpcs", Resource: "*"}, policy.NotAllowed,
 		},
-		"a denial wins": {
+		"denial overrides allow": {
 			`[{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","Action":"ec2:RunInstances","Resource":"*"},{"Effect":"Allow","Action":"*","Resource":"*"}]`, run, policy.Denied,
 		},
-		"a denial whose condition does not hold": {
+		"denial whose condition does not hold": {
 			`[{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"Bool":{"aws:SecureTransport":"false"}}}]`, run, policy.Allowed,
 		},
-		"a key that is equal": {
+		"condition key matches": {
 			`[{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEquals":{"AWS:RequestedRegion":["eu-central-1","us-east-1"]}}}]`, run, policy.Allowed,
 		},
-		"a tag that is another": {
+		"tag has another value": {
 			`[{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEquals":{"aws:RequestTag/stack":"production"}}}]`, run, policy.NotAllowed,
 		},
-		"two conditions, one of which does not hold": {
+		"one of two conditions does not hold": {
 			`[{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEquals":{"aws:RequestTag/stack":"local"},"StringLike":{"aws:RequestedRegion":"eu-*"}}}]`, run, policy.NotAllowed,
 		},
-		"a key that the request does not have": {
+		"condition key missing from the request": {
 			`[{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringLike":{"aws:ResourceTag/stack":"*"}}}]`, run,
 			policy.NotAllowed,
 		},
-		"no key is unequal to all": {
+		"missing key satisfies StringNotEquals": {
 			`[{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"StringNotEquals":{"aws:ResourceTag/stack":"local"}}}]`,
 			run, policy.Denied,
 		},
-		"no key where it need not exist": {
+		"missing key satisfies IfExists": {
 			`[{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEqualsIfExists":{"aws:ResourceTag/stack":"local"}}}]`, run, policy.Allowed,
 		},
-		"another value of a key that need not exist": {
+		"another value does not satisfy IfExists": {
 			`[{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEqualsIfExists":{"aws:RequestTag/stack":"test"}}}]`, run, policy.NotAllowed,
 		},
-		"a key that is not unequal": {
+		"listed value does not satisfy StringNotEquals": {
 			`[{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"StringNotEquals":{"aws:RequestTag/stack":["local","test"]}}}]`, run, policy.NotAllowed,
 		},
 	} {
@@ -259,18 +259,18 @@ func TestWhatARoleMayDo(t *testing.T) {
 	}
 }
 
-func TestABucketsPolicyAtTheS3ServerKeepsWhatOthersPutThere(t *testing.T) {
+func TestMergePreservesForeignStatements(t *testing.T) {
 	identity := policy.Identity{AccessKeyID: "AKIA1", Policies: []policy.Document{
 		rolePolicy(t, statement(`{"Effect":"Allow","Action":["s3:GetObject","s3:ListBucket"],"Resource":["arn:aws:s3:::b","arn:aws:s3:::b/*"]}`)),
 	}}
-	const theirs = `{"Sid":"TLS","Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"arn:aws:s3:::b/*","Condition":{"Bool":{"aws:SecureTransport":"false"}}}`
+	const foreign = `{"Sid":"TLS","Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"arn:aws:s3:::b/*","Condition":{"Bool":{"aws:SecureTransport":"false"}}}`
 	const roles = `{"Sid":"LocalcloudRole1","Effect":"Allow","Principal":{"AWS":["AKIA1"]},"Action":["s3:ListBucket"],"Resource":["arn:aws:s3:::b"]},
 		{"Sid":"LocalcloudRole2","Effect":"Allow","Principal":{"AWS":["AKIA1"]},"Action":["s3:GetObject"],"Resource":["arn:aws:s3:::b/*"]}`
 	for before, after := range map[string]string{
-		"":                            statement(`[` + roles + `]`),
-		statement(theirs):             statement(`[` + theirs + `,` + roles + `]`),
-		statement(`[` + theirs + `]`): statement(`[` + theirs + `,` + roles + `]`),
-		statement(`[` + roles + `,` + theirs + `]`): statement(`[` + theirs + `,` + roles + `]`),
+		"":                             statement(`[` + roles + `]`),
+		statement(foreign):             statement(`[` + foreign + `,` + roles + `]`),
+		statement(`[` + foreign + `]`): statement(`[` + foreign + `,` + roles + `]`),
+		statement(`[` + roles + `,` + foreign + `]`): statement(`[` + foreign + `,` + roles + `]`),
 	} {
 		once, err := policy.Merge("b", before, []policy.Identity{identity})
 		require.NoError(t, err)
@@ -278,17 +278,17 @@ func TestABucketsPolicyAtTheS3ServerKeepsWhatOthersPutThere(t *testing.T) {
 		twice, err := policy.Merge("b", once, []policy.Identity{identity})
 		require.NoError(t, err)
 		require.Equal(t, once, twice)
-		gone, err := policy.Merge("b", once, nil)
+		removed, err := policy.Merge("b", once, nil)
 		require.NoError(t, err)
 		if before == "" {
-			require.Empty(t, gone)
+			require.Empty(t, removed)
 		} else {
-			require.JSONEq(t, statement(`[`+theirs+`]`), gone)
+			require.JSONEq(t, statement(`[`+foreign+`]`), removed)
 		}
 	}
 }
 
-func TestARoleThatEveryRepositoryAtGitHubCouldHaveIsRefused(t *testing.T) {
+func TestTrustPolicyOpenToEveryGitHubRepositoryIsRejected(t *testing.T) {
 	trust := func(condition string) error {
 		_, err := policy.TrustPolicy(statement(`{"Effect":"Allow","Principal":{"Federated":"arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com"},
 			"Action":"sts:AssumeRoleWithWebIdentity","Condition":` + condition + `}`))
@@ -296,16 +296,16 @@ func TestARoleThatEveryRepositoryAtGitHubCouldHaveIsRefused(t *testing.T) {
 	}
 	require.NoError(t, trust(`{"StringEquals":{"token.actions.githubusercontent.com:aud":"sts.amazonaws.com"},"StringLike":{"token.actions.githubusercontent.com:sub":"repo:o/r:*"}}`))
 	require.ErrorContains(t, trust(`{"StringEquals":{"token.actions.githubusercontent.com:aud":"sts.amazonaws.com"}}`),
-		"every repository at GitHub")
+		"every repository on GitHub")
 	require.ErrorContains(t, trust(`{"StringLike":{"token.actions.githubusercontent.com:sub":["repo:o/r:*","*"]}}`),
-		"every repository at GitHub")
+		"every repository on GitHub")
 	_, err := policy.TrustPolicy(statement(`{"Effect":"Allow","Principal":{"Federated":"token.actions.githubusercontent.com"},"Action":"sts:AssumeRoleWithWebIdentity"}`))
-	require.ErrorContains(t, err, "knows only OIDC providers")
+	require.ErrorContains(t, err, "supports only OIDC providers")
 	_, err = policy.TrustPolicy(statement(`{"Effect":"Allow","Principal":{"Federated":"arn:aws:iam::123456789012:oidc-provider/example.com"},"Action":"sts:AssumeRole"}`))
 	require.ErrorContains(t, err, "does not allow sts:AssumeRoleWithWebIdentity")
 }
 
-func TestRolesThatAreAllowedTheSameShareAStatement(t *testing.T) {
+func TestRolesWithEqualPermissionsShareAStatement(t *testing.T) {
 	role := func(key string, resources ...string) policy.Identity {
 		return policy.Identity{AccessKeyID: key,
 			Policies: []policy.Document{{Version: "2012-10-17", Statement: []policy.Statement{{
@@ -324,7 +324,7 @@ func TestRolesThatAreAllowedTheSameShareAStatement(t *testing.T) {
 	]}`, merged)
 }
 
-func TestARoleThatSharesOneStatementDoesNotGetTheOther(t *testing.T) {
+func TestSharedStatementGrantsNothingElse(t *testing.T) {
 	role := func(key, actions string) policy.Identity {
 		return policy.Identity{AccessKeyID: key, Policies: []policy.Document{rolePolicy(t, statement(
 			`{"Effect":"Allow","Action":`+actions+`,"Resource":["arn:aws:s3:::b","arn:aws:s3:::b/*"]}`))}}

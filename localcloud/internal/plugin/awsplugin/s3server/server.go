@@ -1,6 +1,5 @@
-// Package s3server talks to the S3 server of the local cloud as its root
-// account: through S3's own API, and through the server's admin API for the
-// accounts that stand for roles.
+// Package s3server is a client for the local cloud's S3 server that uses the root account. It uses the S3 API, and
+// the server's admin API for the accounts of roles.
 package s3server
 
 import (
@@ -36,17 +35,17 @@ type Server struct {
 	s3       *s3.Client
 }
 
-// New returns the server that settings describe. It makes no connection yet.
+// New returns a client for the server with the given settings. It does not connect yet.
 func New(settings cloud.S3) (*Server, error) {
 	pem, err := os.ReadFile(settings.CAFile)
 	if err != nil {
-		return nil, fmt.Errorf("read the S3 server's CA: %w", err)
+		return nil, fmt.Errorf("cannot read the S3 server's CA: %w", err)
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("the S3 server's CA file %s holds no certificate", settings.CAFile)
+		return nil, fmt.Errorf("the S3 server's CA file %s contains no certificate", settings.CAFile)
 	}
-	// No proxy: the server is on this machine.
+	// Do not use a proxy: the server is on this machine.
 	client := &http.Client{Transport: &http.Transport{
 		TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 	}}
@@ -75,8 +74,7 @@ func (s *Server) Buckets(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-// CreateBucket creates a bucket. The error code is BucketAlreadyOwnedByYou
-// when it exists.
+// CreateBucket creates a bucket. The error code is BucketAlreadyOwnedByYou if it already exists.
 func (s *Server) CreateBucket(ctx context.Context, bucket string) error {
 	_, err := s.s3.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &bucket})
 	return err
@@ -91,8 +89,8 @@ func (s *Server) BucketExists(ctx context.Context, bucket string) (bool, error) 
 	return err == nil, err
 }
 
-// Keys lists the keys of a bucket that begin with the prefix. The error code is
-// NoSuchBucket when there is no such bucket.
+// Keys lists the keys of a bucket that begin with the prefix. The error code is NoSuchBucket if the bucket does
+// not exist.
 func (s *Server) Keys(ctx context.Context, bucket, prefix string) ([]string, error) {
 	var keys []string
 	pages := s3.NewListObjectsV2Paginator(s.s3, &s3.ListObjectsV2Input{Bucket: &bucket, Prefix: &prefix})
@@ -108,7 +106,7 @@ func (s *Server) Keys(ctx context.Context, bucket, prefix string) ([]string, err
 	return keys, nil
 }
 
-// Get returns the content of an object. The error code is NoSuchKey when it is not there.
+// Get returns the content of an object. The error code is NoSuchKey if it does not exist.
 func (s *Server) Get(ctx context.Context, bucket, key string) ([]byte, error) {
 	object, err := s.s3.GetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: &key})
 	if err != nil {
@@ -117,39 +115,38 @@ func (s *Server) Get(ctx context.Context, bucket, key string) ([]byte, error) {
 	defer object.Body.Close()
 	content, err := io.ReadAll(object.Body)
 	if err != nil {
-		return nil, fmt.Errorf("read object %q: %w", key, err)
+		return nil, fmt.Errorf("cannot read object %q: %w", key, err)
 	}
 	return content, nil
 }
 
-// DeleteBucket deletes an empty bucket, or one that is gone already. The
-// error code is BucketNotEmpty when an object, or a version of one, is left.
+// DeleteBucket deletes an empty bucket. It succeeds if the bucket does not exist. The error code is BucketNotEmpty
+// if the bucket still contains an object or a version of one.
 func (s *Server) DeleteBucket(ctx context.Context, bucket string) error {
 	_, err := s.s3.DeleteBucket(ctx, &s3.DeleteBucketInput{Bucket: &bucket})
-	return ignore(err, "NoSuchBucket")
+	return ignoreCode(err, "NoSuchBucket")
 }
 
-// EmptyBucket deletes all objects with all their versions and delete markers,
-// and aborts all uploads.
+// EmptyBucket deletes all objects with all their versions and delete markers, and aborts all multipart uploads.
 func (s *Server) EmptyBucket(ctx context.Context, bucket string) error {
 	uploads := s3.NewListMultipartUploadsPaginator(s.s3, &s3.ListMultipartUploadsInput{Bucket: &bucket})
 	for uploads.HasMorePages() {
 		page, err := uploads.NextPage(ctx)
 		if err != nil {
-			return ignore(err, "NoSuchBucket")
+			return ignoreCode(err, "NoSuchBucket")
 		}
 		for _, upload := range page.Uploads {
 			input := &s3.AbortMultipartUploadInput{Bucket: &bucket, Key: upload.Key, UploadId: upload.UploadId}
 			if _, err := s.s3.AbortMultipartUpload(ctx, input); err != nil {
-				return fmt.Errorf("abort the upload of %q: %w", aws.ToString(upload.Key), err)
+				return fmt.Errorf("cannot abort the upload of %q: %w", aws.ToString(upload.Key), err)
 			}
 		}
 	}
 	for {
-		// Always the first page, as the ones before it are gone.
+		// Always list the first page: the objects of the previous one have been deleted.
 		page, err := s.s3.ListObjectVersions(ctx, &s3.ListObjectVersionsInput{Bucket: &bucket})
 		if err != nil {
-			return ignore(err, "NoSuchBucket")
+			return ignoreCode(err, "NoSuchBucket")
 		}
 		var objects []types.ObjectIdentifier
 		for _, v := range page.Versions {
@@ -166,12 +163,12 @@ func (s *Server) EmptyBucket(ctx context.Context, bucket string) error {
 			Delete: &types.Delete{Objects: objects, Quiet: aws.Bool(true)},
 		})
 		if err != nil {
-			return fmt.Errorf("delete objects: %w", err)
+			return fmt.Errorf("cannot delete objects: %w", err)
 		}
 		if len(deleted.Errors) > 0 {
 			first := deleted.Errors[0]
 			return fmt.Errorf(
-				"delete object %q: %s: %s", aws.ToString(first.Key), aws.ToString(first.Code), aws.ToString(first.Message))
+				"cannot delete object %q: %s: %s", aws.ToString(first.Key), aws.ToString(first.Code), aws.ToString(first.Message))
 		}
 	}
 }
@@ -194,33 +191,32 @@ func (s *Server) PutOwnership(ctx context.Context, bucket, ownership string) err
 	return err
 }
 
-// Policy returns the bucket policy, or nothing when there is none.
+// Policy returns the bucket policy, or "" if there is none.
 func (s *Server) Policy(ctx context.Context, bucket string) (string, error) {
 	output, err := s.s3.GetBucketPolicy(ctx, &s3.GetBucketPolicyInput{Bucket: &bucket})
 	if err != nil {
-		return "", ignore(err, "NoSuchBucketPolicy")
+		return "", ignoreCode(err, "NoSuchBucketPolicy")
 	}
 	return aws.ToString(output.Policy), nil
 }
 
-// PutPolicy sets the bucket policy, or removes it when the document is empty.
-// Its principals are access key ids.
+// PutPolicy sets the bucket policy, or removes it if the document is empty. Its principals are access key ids.
 func (s *Server) PutPolicy(ctx context.Context, bucket, document string) error {
 	if document == "" {
 		_, err := s.s3.DeleteBucketPolicy(ctx, &s3.DeleteBucketPolicyInput{Bucket: &bucket})
-		return ignore(err, "NoSuchBucketPolicy")
+		return ignoreCode(err, "NoSuchBucketPolicy")
 	}
 	_, err := s.s3.PutBucketPolicy(ctx, &s3.PutBucketPolicyInput{Bucket: &bucket, Policy: &document})
 	return err
 }
 
-// HasCode says whether an error is an answer of S3 with that code.
+// HasCode reports whether an error is an S3 error response with the given code.
 func HasCode(err error, code string) bool {
-	var answer smithy.APIError
-	return errors.As(err, &answer) && answer.ErrorCode() == code
+	var apiError smithy.APIError
+	return errors.As(err, &apiError) && apiError.ErrorCode() == code
 }
 
-func ignore(err error, code string) error {
+func ignoreCode(err error, code string) error {
 	if HasCode(err, code) {
 		return nil
 	}
@@ -232,27 +228,28 @@ type account struct {
 	XMLName xml.Name `xml:"Account"`
 	Access  string
 	Secret  string
-	// Role "user" may do what bucket policies allow and nothing else.
+	// Role "user" has only the permissions that bucket policies grant.
 	Role string
 }
 
-// CreateAccount makes an account that has no permission but those that bucket
-// policies give it. An account that exists with the same id is left as it is.
+// CreateAccount creates an account with only the permissions that bucket policies grant to it. It leaves an
+// existing account with the same id unchanged.
 func (s *Server) CreateAccount(ctx context.Context, accessKeyID, secretAccessKey string) error {
 	body, err := xml.Marshal(account{Access: accessKeyID, Secret: secretAccessKey, Role: "user"})
 	if err != nil {
-		return fmt.Errorf("encode the account: %w", err)
+		return fmt.Errorf("cannot encode the account: %w", err)
 	}
 	return s.admin(ctx, "create-user", nil, body, "XAdminUserExists")
 }
 
-// DeleteAccount deletes an account, or does nothing when there is none.
+// DeleteAccount deletes an account, if it exists.
 func (s *Server) DeleteAccount(ctx context.Context, accessKeyID string) error {
 	return s.admin(ctx, "delete-user", url.Values{"access": {accessKeyID}}, nil, "XAdminUserNotFound")
 }
 
-// admin sends one request of versitygw's admin API, which is signed like S3's.
-func (s *Server) admin(ctx context.Context, action string, query url.Values, body []byte, tolerated string) error {
+// admin sends a request to versitygw's admin API, which uses the same signatures as S3. It ignores an error
+// response that contains ignoredCode.
+func (s *Server) admin(ctx context.Context, action string, query url.Values, body []byte, ignoredCode string) error {
 	target := strings.TrimSuffix(s.settings.Endpoint, "/") + "/" + action
 	if len(query) > 0 {
 		target += "?" + query.Encode()
@@ -266,19 +263,19 @@ func (s *Server) admin(ctx context.Context, action string, query url.Values, bod
 	request.Header.Set("X-Amz-Content-Sha256", hash)
 	root := aws.Credentials{AccessKeyID: s.settings.AccessKeyID, SecretAccessKey: s.settings.SecretAccessKey}
 	if err := v4.NewSigner().SignHTTP(ctx, root, request, hash, "s3", s.settings.Region, time.Now()); err != nil {
-		return fmt.Errorf("S3 server: sign %s: %w", action, err)
+		return fmt.Errorf("S3 server: cannot sign %s: %w", action, err)
 	}
 	response, err := s.http.Do(request)
 	if err != nil {
 		return fmt.Errorf("S3 server: %s: %w", action, err)
 	}
 	defer response.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(response.Body, 64<<10))
+	responseBody, err := io.ReadAll(io.LimitReader(response.Body, 64<<10))
 	if err != nil {
-		return fmt.Errorf("S3 server: read the answer to %s: %w", action, err)
+		return fmt.Errorf("S3 server: cannot read the response to %s: %w", action, err)
 	}
-	if response.StatusCode >= http.StatusMultipleChoices && !bytes.Contains(answer, []byte(tolerated)) {
-		return fmt.Errorf("S3 server: %s: %s: %s", action, response.Status, bytes.TrimSpace(answer))
+	if response.StatusCode >= http.StatusMultipleChoices && !bytes.Contains(responseBody, []byte(ignoredCode)) {
+		return fmt.Errorf("S3 server: %s: %s: %s", action, response.Status, bytes.TrimSpace(responseBody))
 	}
 	return nil
 }

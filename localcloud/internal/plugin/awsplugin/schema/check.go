@@ -17,13 +17,13 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/property"
 )
 
-// defaultsKey is where the checked inputs list the properties whose values the
-// provider generated, as the Terraform bridge does.
+// defaultsKey is the key of the checked inputs that lists the properties whose values the provider generated, as
+// in the Terraform bridge.
 const defaultsKey = "__defaults"
 
-// Check validates a program's inputs, fills in defaults and generated names,
-// and returns every problem found. Unknown values pass: they are checked again
-// once they are known. A generated name is kept from oldInputs.
+// Check validates a program's inputs, fills in defaults and generated names, and returns every problem that it
+// finds. It accepts unknown values, which are checked again when they are known. It keeps a generated name from
+// oldInputs.
 func (t *Type) Check(name string, oldInputs, inputs property.Map) (property.Map, []p.CheckFailure) {
 	c := checker{token: t.Token}
 	checked := c.object("", inputs, t.Inputs, t.Unsupported, t.Hints)
@@ -38,7 +38,7 @@ func (t *Type) autoname(name string, oldInputs, inputs property.Map, c *checker)
 	generated := oldInputs.Get(auto.Property)
 	if !isDefaulted(oldInputs, auto.Property) || !generated.IsString() {
 		suffix := make([]byte, 4)
-		_, _ = rand.Read(suffix) // crypto/rand ends the program rather than fail
+		_, _ = rand.Read(suffix) // crypto/rand never returns an error; it crashes the program instead
 		text := name + "-" + hex.EncodeToString(suffix)[:7]
 		if auto.Lowercase {
 			text = strings.ToLower(text)
@@ -86,7 +86,7 @@ func (c *checker) object(
 			}
 			c.fail(at, "%s", reason)
 		default:
-			c.fail(at, "unknown property %q of %s; known are: %s",
+			c.fail(at, "unknown property %q of %s; valid properties: %s",
 				at, c.token, strings.Join(slices.Sorted(maps.Keys(properties)), ", "))
 		}
 	}
@@ -112,7 +112,7 @@ func (c *checker) object(
 
 func (c *checker) value(path string, v property.Value, schema *Property) property.Value {
 	v = coerce(v, schema)
-	if v.IsComputed() || !c.typed(path, v, schema) {
+	if v.IsComputed() || !c.checkType(path, v, schema) {
 		return v
 	}
 	switch schema.Type {
@@ -127,7 +127,7 @@ func (c *checker) value(path string, v property.Value, schema *Property) propert
 	case "map":
 		for key, item := range v.AsMap().AllStable {
 			if !item.IsString() && !item.IsComputed() {
-				c.fail(join(path, key), "expected a string, got %s", kind(item))
+				c.fail(join(path, key), "expected a string, got %s", typeName(item))
 			}
 		}
 	}
@@ -135,26 +135,26 @@ func (c *checker) value(path string, v property.Value, schema *Property) propert
 		c.fail(path, "expected length of %s to be in the range (0 - %d), got %s", path, schema.MaxLength, v.AsString())
 	}
 	if len(schema.Values) > 0 && !slices.Contains(schema.Values, JSON(v)) {
-		shown, _ := json.Marshal(schema.Values) // they came from JSON
-		c.fail(path, "localcloud does not support this value of property %q of %s; write one of %s", path, c.token, shown)
+		valid, _ := json.Marshal(schema.Values) // cannot fail: the values came from JSON
+		c.fail(path, "localcloud does not support this value of property %q of %s; write one of %s", path, c.token, valid)
 	}
 	return v
 }
 
-func (c *checker) typed(path string, v property.Value, schema *Property) bool {
-	wanted := map[string]string{
+func (c *checker) checkType(path string, v property.Value, schema *Property) bool {
+	expected := map[string]string{
 		"string": "a string", "boolean": "a boolean", "integer": "a number", "map": "an object", "object": "an object",
 		"array": "a list", "set": "a list",
 	}[schema.Type]
-	right := kind(v) == wanted && (schema.Type != "integer" || v.AsNumber() == math.Trunc(v.AsNumber()))
-	if !right {
-		c.fail(path, "property %q of %s: expected %s, got %s", path, c.token, schema.Type, kind(v))
+	ok := typeName(v) == expected && (schema.Type != "integer" || v.AsNumber() == math.Trunc(v.AsNumber()))
+	if !ok {
+		c.fail(path, "property %q of %s: expected %s, got %s", path, c.token, schema.Type, typeName(v))
 	}
-	return right
+	return ok
 }
 
-// coerce accepts what the bridge accepts in place of a string: the resource
-// whose id is meant, and an object for a JSON document.
+// coerce converts the values that the bridge accepts in place of a string: a resource instead of its id, and an
+// object instead of a JSON document.
 func coerce(v property.Value, schema *Property) property.Value {
 	switch {
 	case schema.Type == "string" && v.IsResourceReference():
@@ -167,7 +167,7 @@ func coerce(v property.Value, schema *Property) property.Value {
 		if v.HasComputed() {
 			return property.WithGoValue(v, property.Computed).WithSecret(v.HasSecrets())
 		}
-		document, _ := json.Marshal(JSON(v)) // it is in JSON's form
+		document, _ := json.Marshal(JSON(v)) // cannot fail: JSON returns only JSON types
 		return property.WithGoValue(v, string(document)).WithSecret(v.HasSecrets())
 	}
 	return v
@@ -185,7 +185,7 @@ func join(path, name string) string {
 	return path + "." + name
 }
 
-func kind(v property.Value) string {
+func typeName(v property.Value) string {
 	switch {
 	case v.IsString():
 		return "a string"
@@ -202,31 +202,31 @@ func kind(v property.Value) string {
 	case v.IsResourceReference():
 		return "a resource"
 	default:
-		return "nothing"
+		return "null"
 	}
 }
 
-// Obeyed returns AWS's error for the first value of a record that breaks its rule.
+// Obeyed returns AWS's error for the first value of a record that violates its rule.
 func (t *Type) Obeyed(record map[string]any) error {
-	return obeyed("", record, &Property{Properties: t.Inputs})
+	return checkRules("", record, &Property{Properties: t.Inputs})
 }
 
-func obeyed(path string, value any, schema *Property) error {
-	if code, problem := schema.Rule.problem(value); problem != "" {
+func checkRules(path string, value any, schema *Property) error {
+	if code, message := schema.Rule.violation(value); message != "" {
 		return &smithy.GenericAPIError{
-			Code: code, Message: fmt.Sprintf("%s is %v: %s", path, value, problem), Fault: smithy.FaultClient,
+			Code: code, Message: fmt.Sprintf("%s is %v: %s", path, value, message), Fault: smithy.FaultClient,
 		}
 	}
 	switch value := value.(type) {
 	case map[string]any:
 		for _, name := range slices.Sorted(maps.Keys(schema.Properties)) {
-			if err := obeyed(join(path, name), value[name], schema.Properties[name]); err != nil {
+			if err := checkRules(join(path, name), value[name], schema.Properties[name]); err != nil {
 				return err
 			}
 		}
 	case []any:
 		for i, item := range value {
-			if err := obeyed(fmt.Sprintf("%s[%d]", path, i), item, schema.Items); err != nil {
+			if err := checkRules(fmt.Sprintf("%s[%d]", path, i), item, schema.Items); err != nil {
 				return err
 			}
 		}
@@ -234,8 +234,8 @@ func obeyed(path string, value any, schema *Property) error {
 	return nil
 }
 
-// problem is what to write in place of a value, with the error's code, or "".
-func (r *Rule) problem(value any) (code, message string) {
+// violation returns AWS's error code and a message that describes the valid values, or "" if the value is valid.
+func (r *Rule) violation(value any) (code, message string) {
 	if r == nil || value == nil {
 		return "", ""
 	}
@@ -251,7 +251,7 @@ func (r *Rule) problem(value any) (code, message string) {
 	if r.CIDR {
 		block, err := netip.ParsePrefix(fmt.Sprint(value))
 		if err != nil || !block.Addr().Is4() {
-			return "InvalidParameterValue", "it is not an IPv4 CIDR block; write one such as 10.0.0.0/16"
+			return "InvalidParameterValue", "not an IPv4 CIDR block; write one such as 10.0.0.0/16"
 		}
 		if block != block.Masked() {
 			return "InvalidParameterValue", fmt.Sprintf("the CIDR block has host bits set; write %s", block.Masked())

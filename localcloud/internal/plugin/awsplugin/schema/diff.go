@@ -13,12 +13,11 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/property"
 )
 
-// Diff compares two sets of checked inputs. state is what the provider
-// returned last: a computed property that the program begins to set to the
-// value it already has is no change.
+// Diff compares two sets of checked inputs. state has the outputs that the provider returned last: it is not a
+// change if the program starts to set a computed property to the value that it already has.
 //
-// Replacements delete the old resource first only when the program fixed the
-// resource's name, since two resources cannot have it at once.
+// A replacement deletes the old resource first only if the program sets the resource's name, since two resources
+// cannot have the same name.
 func (t *Type) Diff(oldInputs, newInputs, state property.Map) p.DiffResponse {
 	d := differ{changes: map[string]p.PropertyDiff{}, inputs: newInputs}
 	d.object("", oldInputs, newInputs, state, t.Inputs, false)
@@ -81,7 +80,7 @@ func (d *differ) value(path string, oldValue, newValue, state property.Value, sc
 		return
 	}
 	if !equal(oldValue, newValue, schema) {
-		// An unknown type is planned as an update in place.
+		// If an instance type is still unknown, plan an update in place.
 		otherArchitecture := schema.Architecture && oldValue.IsString() && newValue.IsString() &&
 			Architecture(oldValue.AsString()) != Architecture(newValue.AsString())
 		d.add(path, p.Update, replace || otherArchitecture)
@@ -107,17 +106,16 @@ func mapOf(v property.Value) property.Map {
 	return property.Map{}
 }
 
-// equal says whether two values of one property mean the same to AWS. An
-// unknown value equals nothing.
+// equal reports whether two values of a property are equivalent on AWS. An unknown value equals no other value.
 func equal(a, b property.Value, schema *Property) bool {
 	if a.HasComputed() || b.HasComputed() {
 		return false
 	}
-	return reflect.DeepEqual(meaning(JSON(a), schema), meaning(JSON(b), schema))
+	return reflect.DeepEqual(normalize(JSON(a), schema), normalize(JSON(b), schema))
 }
 
-// meaning is a form that all values have which mean the same to AWS.
-func meaning(v any, schema *Property) any {
+// normalize returns the same value for all values that are equivalent on AWS.
+func normalize(v any, schema *Property) any {
 	text, isText := v.(string)
 	switch {
 	case schema.Type == "set":
@@ -136,7 +134,7 @@ func meaning(v any, schema *Property) any {
 	return v
 }
 
-// sorted orders the elements of a set by their JSON form.
+// sorted returns the distinct elements of a set as sorted JSON texts.
 func sorted(v any) []string {
 	items, ok := v.([]any)
 	if !ok {
@@ -144,22 +142,21 @@ func sorted(v any) []string {
 	}
 	texts := make([]string, 0, len(items))
 	for _, item := range items {
-		text, _ := json.Marshal(item) // it is in JSON's form
+		text, _ := json.Marshal(item) // cannot fail: the item has a JSON type
 		texts = append(texts, string(text))
 	}
 	slices.Sort(texts)
 	return slices.Compact(texts)
 }
 
-// NormalDomain is a domain name without its final dot, in lower case, as
-// Route 53 has it.
+// NormalDomain returns a domain name in lower case and without the trailing dot, as Route 53 stores it.
 func NormalDomain(name string) string {
 	return strings.ToLower(strings.TrimSuffix(name, "."))
 }
 
-// Architecture is that of an EC2 instance type, as images name it.
+// Architecture returns the architecture of an EC2 instance type, as it is named in AMIs.
 func Architecture(instanceType string) string {
-	// Families whose name has a g after the generation are Graviton: t4g, m7gd.
+	// Families with a g after the generation use Graviton: t4g, m7gd.
 	if regexp.MustCompile(`^[a-z]+[0-9]+g[a-z]*\.`).MatchString(instanceType) {
 		return "arm64"
 	}

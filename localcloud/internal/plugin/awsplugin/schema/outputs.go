@@ -7,8 +7,8 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/property"
 )
 
-// PreviewCreate returns the outputs of a resource that is yet to be made:
-// unknown where only AWS can say.
+// PreviewCreate returns the outputs of a resource that does not exist yet. Values that only AWS can determine are
+// unknown.
 func (t *Type) PreviewCreate(inputs property.Map) property.Map {
 	outputs := inputs.Delete(defaultsKey)
 	for _, name := range t.Outputs {
@@ -32,8 +32,8 @@ func (t *Type) Updated(record map[string]any, inputs property.Map) map[string]an
 	return t.Record(updated(Value(record).AsMap(), inputs, t.Inputs))
 }
 
-// updated sets what can change in place, and drops what is no longer given, unless AWS
-// keeps it.
+// updated sets the properties that can change in place and removes those that the inputs no longer set, unless AWS
+// keeps them.
 func updated(state, inputs property.Map, properties map[string]*Property) property.Map {
 	for name, schema := range properties {
 		before, after := state.Get(name), inputs.Get(name)
@@ -52,7 +52,7 @@ func updated(state, inputs property.Map, properties map[string]*Property) proper
 	return state
 }
 
-// WithAllTags adds tagsAll to the outputs of a taggable resource.
+// WithAllTags adds tagsAll to the outputs if the type has tags.
 func (t *Type) WithAllTags(outputs property.Map) property.Map {
 	if _, taggable := t.Inputs["tags"]; !taggable {
 		return outputs
@@ -64,25 +64,26 @@ func (t *Type) WithAllTags(outputs property.Map) property.Map {
 	return outputs.Set("tagsAll", tags)
 }
 
-// Record returns what a new resource is stored as: its inputs in JSON's form, and what AWS shows
-// where none is given.
+// Record returns the stored form of a new resource: its inputs in JSON form, and the values that AWS returns for
+// properties that are not set.
 func (t *Type) Record(inputs property.Map) map[string]any {
 	record := Record(inputs)
-	complete(record, t.Inputs)
+	fillIn(record, t.Inputs)
 	return record
 }
 
-func complete(fields map[string]any, properties map[string]*Property) {
+func fillIn(fields map[string]any, properties map[string]*Property) {
 	for name, schema := range properties {
 		if given := fields[name]; schema.Shown != nil && (given == nil || given == "") {
 			fields[name] = JSON(Value(schema.Shown)) // a copy
 		}
 		if object, ok := fields[name].(map[string]any); ok {
-			complete(object, schema.Properties)
+			fillIn(object, schema.Properties)
 		}
 	}
 }
 
+// Record returns inputs in JSON form.
 func Record(inputs property.Map) map[string]any {
 	record := map[string]any{}
 	for name, v := range inputs.All {
@@ -93,7 +94,7 @@ func Record(inputs property.Map) map[string]any {
 	return record
 }
 
-// MarkSecrets marks each output secret whose input of the same name holds a secret.
+// MarkSecrets marks an output as secret if the input of the same name contains a secret.
 func MarkSecrets(outputs, inputs property.Map) property.Map {
 	for name, input := range inputs.All {
 		if output, ok := outputs.GetOk(name); ok && input.HasSecrets() {
@@ -103,9 +104,9 @@ func MarkSecrets(outputs, inputs property.Map) property.Map {
 	return outputs
 }
 
-// Refresh returns the inputs that would describe what is really there: the
-// given inputs, with the values that outputs show to have drifted. Without
-// inputs, as in an import, every input that has a value is taken over.
+// Refresh returns the inputs that describe the resource's actual state: the given inputs, updated with values from
+// outputs that have drifted. If there are no inputs, as in an import, it takes all inputs that have a value from
+// outputs.
 func (t *Type) Refresh(inputs, outputs property.Map) property.Map {
 	if inputs.Len() == 0 {
 		for name, schema := range t.Inputs {
@@ -123,7 +124,7 @@ func (t *Type) Refresh(inputs, outputs property.Map) property.Map {
 	return inputs
 }
 
-// overlay keeps the form of an input where the output means the same.
+// overlay returns the output, but keeps the form of the input where both are equivalent.
 func overlay(input, output property.Value, schema *Property) property.Value {
 	switch {
 	case schema.Type == "object" && input.IsMap() && output.IsMap():
@@ -147,7 +148,7 @@ func overlay(input, output property.Value, schema *Property) property.Value {
 	}
 }
 
-// isEmpty reports whether a value says no more than its lack.
+// isEmpty reports whether a value is equivalent to an unset one: null, an empty collection or another zero value.
 func isEmpty(v property.Value) bool {
 	switch plain := reflect.ValueOf(JSON(v)); plain.Kind() {
 	case reflect.Invalid:
@@ -159,13 +160,13 @@ func isEmpty(v property.Value) bool {
 	}
 }
 
-// Value returns a property with a value in JSON's form.
+// Value returns the property value for a value in JSON form.
 func Value(v any) property.Value {
 	return resource.FromResourcePropertyValue(resource.NewPropertyValue(v))
 }
 
-// JSON returns a value in JSON's form. It drops what JSON has no word for: secretness,
-// and unknown values, which become null.
+// JSON returns a property value in JSON form. Secrets lose their mark, and unknown values become null, as JSON
+// cannot represent them.
 func JSON(v property.Value) any {
 	return resource.ToResourcePropertyValue(v).MapRepl(nil, plain)
 }

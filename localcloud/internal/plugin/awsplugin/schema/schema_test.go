@@ -11,7 +11,7 @@ import (
 
 const recorded = "../../../../../testdata/provider/schema.json"
 
-// flags are what a change and the lack of an input mean, as the recording writes them.
+// flags formats a property's flags as the recording does.
 func flags(p *Property) string {
 	words := []string{"optional"}
 	if p.Required {
@@ -26,7 +26,7 @@ func flags(p *Property) string {
 	return strings.Join(words, " ")
 }
 
-// paths are the inputs with their flags, and those that localcloud refuses with "unsupported".
+// paths maps the path of each input to its flags, or to "unsupported" if localcloud rejects the input.
 func paths(prefix string, properties map[string]*Property, unsupported []string, into map[string]string) {
 	for _, name := range unsupported {
 		into[prefix+name] = "unsupported"
@@ -41,8 +41,8 @@ func paths(prefix string, properties map[string]*Property, unsupported []string,
 	}
 }
 
-// refused reports whether localcloud does not support an input, or what the input is a part of.
-func refused(inputs map[string]string, path string) bool {
+// isUnsupported reports whether localcloud does not support an input, or an object that contains the input.
+func isUnsupported(inputs map[string]string, path string) bool {
 	for i, r := range path + "." {
 		if r == '.' && inputs[path[:i]] == "unsupported" {
 			return true
@@ -51,34 +51,34 @@ func refused(inputs map[string]string, path string) bool {
 	return false
 }
 
-// stricter are the inputs that localcloud requires and AWS does not.
+// stricter returns the inputs that localcloud requires and AWS does not, with the reason.
 func stricter() map[string]string {
 	const (
-		noDefault   = "AWS has a default VPC, IPAM or a launch template in its place, and localcloud has not"
-		onlyGateway = "localcloud has no other target of a route, and no other destination"
-		noAlias     = "AWS has an alias in its place, and localcloud has not"
-		onlyBlocks  = "AWS takes groups and prefix lists in its place"
-		blocked     = "no bucket may be public here"
+		noDefault   = "AWS can use a default VPC, IPAM or a launch template instead; localcloud has none of them"
+		onlyGateway = "localcloud supports no other route target and no other destination"
+		noAlias     = "AWS accepts an alias instead; localcloud does not support aliases"
+		onlyBlocks  = "AWS also accepts groups and prefix lists"
+		blocked     = "localcloud allows no public buckets"
 		ofLifecycle = "aws:s3/bucketLifecycleConfigurationV2:BucketLifecycleConfigurationV2 "
 		ofBlock     = "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock "
 		encryption  = "aws:s3/bucketServerSideEncryptionConfigurationV2:BucketServerSideEncryptionConfigurationV2 rules[]"
 	)
 	return map[string]string{
-		"aws:ec2/eipAssociation:EipAssociation allocationId":           "AWS takes publicIp in its place",
-		"aws:ec2/eipAssociation:EipAssociation instanceId":             "AWS takes networkInterfaceId in its place",
+		"aws:ec2/eipAssociation:EipAssociation allocationId":           "AWS accepts publicIp instead",
+		"aws:ec2/eipAssociation:EipAssociation instanceId":             "AWS accepts networkInterfaceId instead",
 		"aws:ec2/instance:Instance ami":                                noDefault,
 		"aws:ec2/instance:Instance instanceType":                       noDefault,
 		"aws:ec2/instance:Instance subnetId":                           noDefault,
-		"aws:ec2/instance:Instance vpcSecurityGroupIds":                "AWS takes the VPC's default group in its place",
+		"aws:ec2/instance:Instance vpcSecurityGroupIds":                "AWS uses the VPC's default group instead",
 		"aws:ec2/securityGroup:SecurityGroup egress[].cidrBlocks":      onlyBlocks,
 		"aws:ec2/securityGroup:SecurityGroup ingress[].cidrBlocks":     onlyBlocks,
 		"aws:ec2/securityGroup:SecurityGroup vpcId":                    noDefault,
-		"aws:ec2/securityGroupRule:SecurityGroupRule cidrBlocks":       "AWS takes other sources in its place",
+		"aws:ec2/securityGroupRule:SecurityGroupRule cidrBlocks":       "AWS also accepts other sources",
 		"aws:ec2/subnet:Subnet cidrBlock":                              noDefault,
 		"aws:ec2/vpc:Vpc cidrBlock":                                    noDefault,
 		"aws:ec2/routeTable:RouteTable routes[].cidrBlock":             onlyGateway,
 		"aws:ec2/routeTable:RouteTable routes[].gatewayId":             onlyGateway,
-		"aws:ec2/routeTableAssociation:RouteTableAssociation subnetId": "AWS takes gatewayId in its place",
+		"aws:ec2/routeTableAssociation:RouteTableAssociation subnetId": "AWS accepts gatewayId instead",
 		"aws:route53/record:Record records":                            noAlias,
 		"aws:route53/record:Record ttl":                                noAlias,
 
@@ -86,22 +86,22 @@ func stricter() map[string]string {
 		ofBlock + "blockPublicPolicy":     blocked,
 		ofBlock + "ignorePublicAcls":      blocked,
 		ofBlock + "restrictPublicBuckets": blocked,
-		ofLifecycle + "rules":             "S3 refuses a configuration without rules",
-		ofLifecycle + "rules[].abortIncompleteMultipartUpload.daysAfterInitiation": "S3 refuses the action without it",
-		ofLifecycle + "rules[].expiration.expiredObjectDeleteMarker":               "AWS takes a date or days in its place",
-		encryption + ".applyServerSideEncryptionByDefault":                         "S3 refuses a rule without it",
+		ofLifecycle + "rules":             "S3 rejects a configuration without rules",
+		ofLifecycle + "rules[].abortIncompleteMultipartUpload.daysAfterInitiation": "S3 rejects the action without it",
+		ofLifecycle + "rules[].expiration.expiredObjectDeleteMarker":               "AWS accepts a date or days instead",
+		encryption + ".applyServerSideEncryptionByDefault":                         "S3 rejects a rule without it",
 	}
 }
 
-// otherwise are the inputs whose recorded flags are known to be others by now.
-func otherwise() map[string]string {
+// updatedFlags returns the current flags of the inputs whose recorded flags are out of date.
+func updatedFlags() map[string]string {
 	return map[string]string{
 		// Required in 5.54; pulumi-aws 6.83's SDK does not require it.
 		"aws:iam/openIdConnectProvider:OpenIdConnectProvider thumbprintLists": "optional computed",
 	}
 }
 
-func TestTheSchemaIsThatOfTheRealProvider(t *testing.T) {
+func TestSchemaMatchesRealProvider(t *testing.T) {
 	content, err := os.ReadFile(recorded)
 	require.NoError(t, err)
 	var document struct{ Types map[string]map[string]string }
@@ -111,24 +111,24 @@ func TestTheSchemaIsThatOfTheRealProvider(t *testing.T) {
 	expected, actual := map[string]string{}, map[string]string{}
 	for token, s := range types {
 		require.Contains(t, document.Types, token,
-			"testdata/provider/schema.json lacks %s: read the provider's schema of the type, and add it", token)
+			"testdata/provider/schema.json lacks %s: add the type's inputs from the provider's schema", token)
 		inputs := map[string]string{}
 		paths("", s.Inputs, s.Unsupported, inputs)
-		for path, what := range document.Types[token] {
+		for path, flags := range document.Types[token] {
 			input := token + " " + path
 			switch {
-			case refused(inputs, path):
-				continue // which flags it has is of no importance
+			case isUnsupported(inputs, path):
+				continue // its flags do not matter
 			case stricter()[input] != "":
-				what = strings.Replace(what, "optional", "required", 1)
-			case otherwise()[input] != "":
-				what = otherwise()[input]
+				flags = strings.Replace(flags, "optional", "required", 1)
+			case updatedFlags()[input] != "":
+				flags = updatedFlags()[input]
 			}
-			expected[input], actual[input] = what, inputs[path]
+			expected[input], actual[input] = flags, inputs[path]
 		}
-		for path, what := range inputs {
-			if what != "unsupported" {
-				actual[token+" "+path] = what
+		for path, flags := range inputs {
+			if flags != "unsupported" {
+				actual[token+" "+path] = flags
 			}
 		}
 	}

@@ -2,9 +2,9 @@ package store
 
 import "strings"
 
-// Record is a resource as AWS shows it: the JSON form of its properties, under
-// Pulumi's names. A method answers an empty value for a property that is missing or has another
-// type. The methods take the path of a property, such as rootBlockDevice.tags.
+// Record is a resource as AWS returns it: its properties in JSON form, under Pulumi's names. The methods take the
+// path of a property, such as rootBlockDevice.tags, and return the zero value if it is missing or has another
+// type.
 type Record map[string]any
 
 // At returns a property, or nil.
@@ -16,7 +16,7 @@ func (r Record) At(path string) any {
 	return r.Object(name).At(rest)
 }
 
-// Has reports whether a property is there, and neither empty nor false.
+// Has reports whether a property exists and is neither empty nor false.
 func (r Record) Has(path string) bool {
 	switch v := r.At(path).(type) {
 	case string:
@@ -45,7 +45,7 @@ func (r Record) Object(path string) Record { return get[map[string]any](r, path)
 
 func (r Record) Number(path string) int { return int(get[float64](r, path)) }
 
-// Texts returns the strings of a property that is one or a list of them.
+// Texts returns the value of a property that is a string or a list of strings.
 func (r Record) Texts(path string) []string {
 	if text := r.Text(path); text != "" {
 		return []string{text}
@@ -69,7 +69,7 @@ func (r Record) Objects(path string) []Record {
 	return objects
 }
 
-// Tags returns a property that maps the names of tags to their values.
+// Tags returns a property that maps tag keys to values.
 func (r Record) Tags(path string) map[string]string {
 	tags := map[string]string{}
 	for key, value := range r.Object(path) {

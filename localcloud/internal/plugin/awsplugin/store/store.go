@@ -1,6 +1,5 @@
-// Package store keeps the account of what exists in the local cloud: what
-// AWS's control plane would know. It is one JSON file, so that it survives
-// between commands and can be read by a person.
+// Package store holds the state of the local cloud's resources, as AWS's control plane does. The state is one JSON
+// file, so that it persists between commands and is readable by a person.
 package store
 
 import (
@@ -19,49 +18,48 @@ import (
 	"immutable-infra/localcloud/internal/state"
 )
 
-// lockRetry is how often a waiting process tries the lock.
+// lockRetry is the interval between attempts to acquire the lock.
 const lockRetry = 20 * time.Millisecond
 
-// Store is the file that holds the State. It holds secrets: user data and the
-// keys of roles.
+// Store is the file with the State. It contains secrets: user data and the access keys of roles.
 type Store struct {
 	path string
 }
 
-// Open returns the store in the given file, which need not exist yet.
+// Open returns the store in the given file, which does not have to exist yet.
 func Open(path string) *Store {
 	return &Store{path: path}
 }
 
-// Transaction is the exclusive use of the state by one operation.
+// Transaction gives one operation exclusive access to the state.
 type Transaction struct {
 	*State
 	store *Store
 }
 
-// Save writes the state before the end of the transaction, so that what an
-// operation has begun is known even if its process is killed.
+// Save writes the state before the transaction ends, so that an unfinished operation is recorded even if its
+// process is killed.
 func (tx *Transaction) Save() error {
 	if err := state.WriteJSON(tx.store.path, tx.State); err != nil {
-		return fmt.Errorf("the store: %w", err)
+		return fmt.Errorf("cannot save the store: %w", err)
 	}
 	return nil
 }
 
-// Update runs an operation alone, over all processes, and saves the state when
-// it succeeds. When it fails, the state stays as it was last saved.
+// Update runs an operation exclusively, across all processes, and saves the state if it succeeds. If it fails, the
+// state remains as it was last saved.
 func (s *Store) Update(ctx context.Context, operation func(tx *Transaction) error) (err error) {
 	if err := os.MkdirAll(filepath.Dir(s.path), 0o700); err != nil {
-		return fmt.Errorf("make the store's directory: %w", err)
+		return fmt.Errorf("cannot create the store's directory: %w", err)
 	}
-	// A lock of its own for each transaction also keeps the goroutines of one process apart.
+	// Each transaction has its own lock object, so that it also excludes other goroutines of the same process.
 	lock := flock.New(s.path + ".lock")
 	if _, err := lock.TryLockContext(ctx, lockRetry); err != nil {
-		return fmt.Errorf("lock the store %s: %w", s.path, err)
+		return fmt.Errorf("cannot lock the store %s: %w", s.path, err)
 	}
 	defer func() {
 		if closeErr := lock.Close(); closeErr != nil {
-			err = errors.Join(err, fmt.Errorf("unlock the store %s: %w", s.path, closeErr))
+			err = errors.Join(err, fmt.Errorf("cannot unlock the store %s: %w", s.path, closeErr))
 		}
 	}()
 
@@ -76,17 +74,17 @@ func (s *Store) Update(ctx context.Context, operation func(tx *Transaction) erro
 	return tx.Save()
 }
 
-// Read returns the state as it was last saved, for who does not change it.
+// Read returns the state as it was last saved, without taking the lock. Changes to the result are not saved.
 func (s *Store) Read() (*State, error) {
 	saved := newState()
 	if err := state.ReadJSON(s.path, saved); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("the store: %w", err)
+		return nil, fmt.Errorf("cannot load the store: %w", err)
 	}
 	return saved, nil
 }
 
-// State is all that exists. Each collection is keyed by the resource's id, or
-// by its name where AWS identifies it by name.
+// State holds all resources. Each collection is keyed by the resource's id, or by its name if AWS identifies it by
+// name.
 type State struct {
 	Vpcs                   Table                `json:"vpcs"`
 	Subnets                Table                `json:"subnets"`
@@ -105,34 +103,33 @@ type State struct {
 	Buckets                map[string]*Bucket   `json:"buckets"`
 	Records                Table                `json:"records"`
 
-	// LastPublicAddress makes the next public address a new one, so that a
-	// client that still talks to a released address reaches no other instance.
+	// LastPublicAddress is the last byte of the public address that was allocated last. The next allocation continues
+	// after it, so that a client that still uses a released address does not reach another instance.
 	LastPublicAddress int `json:"lastPublicAddress"`
 }
 
 // Table holds the resources of one type.
 type Table map[string]Record
 
-// Instance is an instance with what AWS knows of it and does not show.
+// Instance is an instance, including data that AWS keeps but does not return.
 type Instance struct {
-	// Shown holds the SHA-1 of the user data, as the Terraform provider's state does.
+	// Shown has the SHA-1 of the user data, like the Terraform provider's state.
 	Shown Record `json:"instance"`
-	// Pending is true until the instance runs. A pending instance that an
-	// operation finds was left behind by a process that was killed.
+	// Pending is true until the instance runs. If an operation finds a pending instance, the process that was
+	// launching it has been killed.
 	Pending      bool   `json:"pending,omitempty"`
 	VpcID        string `json:"vpcId"`
 	UserData     []byte `json:"userData,omitempty"`
 	Architecture string `json:"architecture"`
-	// AutoPublicIP is the auto-assigned public address, empty while there is none.
+	// AutoPublicIP is the auto-assigned public address, or empty.
 	AutoPublicIP string `json:"autoPublicIp,omitempty"`
 }
 
-// Role is a role with its inline policies and the account that stands for it
-// at the S3 server.
+// Role is a role with its inline policies and its account at the S3 server.
 type Role struct {
 	Shown    Record `json:"role"`
-	Policies Table  `json:"policies"` // by their names
-	// Account is nil until an instance uses the role, or an operator asks for its credentials.
+	Policies Table  `json:"policies"` // by name
+	// Account is nil until an instance uses the role or an operator requests the role's credentials.
 	Account *Account `json:"account,omitempty"`
 }
 
@@ -142,7 +139,7 @@ type Account struct {
 	SecretAccessKey string `json:"secretAccessKey"`
 }
 
-// Bucket is a bucket with its settings, each nil until it is made.
+// Bucket is a bucket with its settings, each of which is nil until it is created.
 type Bucket struct {
 	Shown        Record `json:"bucket"`
 	Versioning   Record `json:"versioning,omitempty"`
@@ -163,8 +160,9 @@ func newState() *State {
 	return s
 }
 
-// Table returns the records of a table by its field in State. With the field of an entry behind it,
-// as in Buckets.Policy, they are that part of each entry, where there is one.
+// Table returns the records of the table with the given name, which is a field of State. In a name such as
+// Buckets.Policy, the second part is a field of the entries: Table then returns that field of each entry that has
+// it.
 func (s *State) Table(name string) Table {
 	entries, part := s.entries(name)
 	if part == "" {
@@ -179,7 +177,7 @@ func (s *State) Table(name string) Table {
 	return records
 }
 
-// Put puts a record into a table, as Table names it.
+// Put adds or replaces a record of a table, which is named as for Table.
 func (s *State) Put(table, id string, r Record) {
 	entries, part := s.entries(table)
 	if part == "" {
@@ -194,7 +192,8 @@ func (s *State) Put(table, id string, r Record) {
 	entry.Elem().FieldByName(part).Set(reflect.ValueOf(r))
 }
 
-// Drop takes a record out of a table. With what AWS shows, all that is known of an entry goes.
+// Drop removes a record from a table, which is named as for Table. Dropping an entry's Shown record removes the
+// whole entry.
 func (s *State) Drop(table, id string) {
 	entries, part := s.entries(table)
 	if part != "" && part != "Shown" {

@@ -13,7 +13,7 @@ import (
 	"immutable-infra/localcloud/internal/plugin/awsplugin/store"
 )
 
-func TestAFailedOperationLeavesTheStateAsItWasLastSaved(t *testing.T) {
+func TestFailedUpdateKeepsLastSavedState(t *testing.T) {
 	s := store.Open(filepath.Join(t.TempDir(), "cloud", "aws.json"))
 	failed := errors.New("failed")
 	require.ErrorIs(t, s.Update(t.Context(), func(tx *store.Transaction) error {
@@ -28,11 +28,11 @@ func TestAFailedOperationLeavesTheStateAsItWasLastSaved(t *testing.T) {
 	}))
 }
 
-func TestConcurrentOperationsDoNotLoseEachOthersChanges(t *testing.T) {
+func TestConcurrentUpdatesLoseNoChanges(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "aws.json")
 	var group sync.WaitGroup
 	for range 20 {
-		// Each opens the store for itself, as processes do.
+		// Each goroutine opens its own store, as separate processes would.
 		group.Go(func() {
 			err := store.Open(path).Update(context.Background(), func(tx *store.Transaction) error {
 				tx.LastPublicAddress++
@@ -50,7 +50,7 @@ func TestConcurrentOperationsDoNotLoseEachOthersChanges(t *testing.T) {
 	}))
 }
 
-func TestAWaitForTheStoreCanBeCancelled(t *testing.T) {
+func TestWaitingForTheStoreCanBeCanceled(t *testing.T) {
 	s := store.Open(filepath.Join(t.TempDir(), "aws.json"))
 	require.NoError(t, s.Update(t.Context(), func(*store.Transaction) error {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -60,7 +60,7 @@ func TestAWaitForTheStoreCanBeCancelled(t *testing.T) {
 	}))
 }
 
-func TestTheStoreIsReadableByItsOwnerOnly(t *testing.T) {
+func TestStoreIsReadableByItsOwnerOnly(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "aws.json")
 	require.NoError(t, store.Open(path).Update(t.Context(), func(*store.Transaction) error { return nil }))
 	info, err := os.Stat(path)
@@ -68,7 +68,7 @@ func TestTheStoreIsReadableByItsOwnerOnly(t *testing.T) {
 	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 }
 
-func TestABrokenStoreIsNotTakenForAnEmptyOne(t *testing.T) {
+func TestCorruptStoreIsNotTreatedAsEmpty(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "aws.json")
 	require.NoError(t, os.WriteFile(path, []byte("{"), 0o600))
 	require.ErrorContains(t, store.Open(path).Update(t.Context(), func(*store.Transaction) error { return nil }), path)
