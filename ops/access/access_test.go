@@ -22,7 +22,7 @@ import (
 	"immutable-infra/ops/access/permissions"
 )
 
-// values is a valid configuration, after change.
+// values returns a valid configuration with changes.
 func values(change map[string]string) map[string]string {
 	values := map[string]string{
 		"aws:region": "eu-central-1", "account": "123456789012", "repository": "example/site",
@@ -39,7 +39,7 @@ type registered struct {
 	Inputs             resource.PropertyMap
 }
 
-// cloud stands in for the engine and the provider.
+// cloud mocks the engine and the provider.
 type cloud struct {
 	mutex     sync.Mutex
 	resources []registered
@@ -83,11 +83,11 @@ func deployed(t *testing.T, change map[string]string) *cloud {
 func (c *cloud) find(t *testing.T, kind, name string) registered {
 	t.Helper()
 	i := slices.IndexFunc(c.resources, func(r registered) bool { return r.Type == kind && r.Name == name })
-	require.GreaterOrEqual(t, i, 0, "there is no %s %s", kind, name)
+	require.GreaterOrEqual(t, i, 0, "no %s %s", kind, name)
 	return c.resources[i]
 }
 
-func TestTheRolesAndBoundariesAreOfOneComponent(t *testing.T) {
+func TestRolesAndBoundariesBelongToOneComponent(t *testing.T) {
 	var lines []string
 	for _, r := range deployed(t, nil).resources {
 		lines = append(lines, r.Type+" "+r.Name+" < "+r.Parent)
@@ -109,7 +109,7 @@ func TestTheRolesAndBoundariesAreOfOneComponent(t *testing.T) {
 	}, lines)
 }
 
-// token holds the claims of a job's token that trust policies compare.
+// token holds the claims in a job's token that trust policies compare.
 type token struct{ sub, ref, workflow string }
 
 // admits reports whether a trust policy lets a job with the token assume the role.
@@ -144,7 +144,7 @@ func admits(t *testing.T, trust string, job token) bool {
 	return false
 }
 
-func TestEachRoleIsTakenOnByItsWorkflowsAndByNoOthers(t *testing.T) {
+func TestRolesCanBeAssumedOnlyByTheirWorkflows(t *testing.T) {
 	const (
 		main, branch, pull = "refs/heads/main", "refs/heads/attack", "refs/pull/7/merge"
 		files              = "example/site/.github/workflows/"
@@ -200,8 +200,8 @@ func TestEachRoleIsTakenOnByItsWorkflowsAndByNoOthers(t *testing.T) {
 	}
 }
 
-// The recipe for a renamed repository in docs/github.md: another setting, and make access.
-func TestRenamedRepositoryTakesItsRolesAlong(t *testing.T) {
+// This is the recipe for a renamed repository in docs/github.md: change the setting, then run make access.
+func TestRenamedRepositoryKeepsItsRoles(t *testing.T) {
 	const main = "refs/heads/main"
 	of := func(repository, environment string) token {
 		return token{"repo:" + repository + ":environment:" + environment, main,
@@ -213,8 +213,8 @@ func TestRenamedRepositoryTakesItsRolesAlong(t *testing.T) {
 			"deploy-"+stack).Inputs
 		trust := renamed["assumeRolePolicy"].StringValue()
 		require.True(t, admits(t, trust, of("Example/new-site", stack)))
-		require.False(t, admits(t, trust, of("example/site", stack)), "somebody else may have the old name now")
-		require.False(t, admits(t, trust, of("example/new-site", stack)), "GitHub shows a capital")
+		require.False(t, admits(t, trust, of("example/site", stack)), "another owner may have the old name now")
+		require.False(t, admits(t, trust, of("example/new-site", stack)), "GitHub shows a capital letter")
 		for _, inputs := range []resource.PropertyMap{old, renamed} {
 			delete(inputs, "assumeRolePolicy")
 		}
@@ -222,18 +222,18 @@ func TestRenamedRepositoryTakesItsRolesAlong(t *testing.T) {
 	}
 }
 
-func TestEachRoleAndBoundaryHasTheTablesPermissions(t *testing.T) {
+func TestRolesAndBoundariesHaveThePermissionsOfTheTable(t *testing.T) {
 	mocks := deployed(t, nil)
 	config, err := Parse(values(nil))
 	require.NoError(t, err)
-	for name, of := range map[string]struct {
+	for name, test := range map[string]struct {
 		stack string
 		role  permissions.Role
 	}{
 		"preview": {"production", permissions.Preview}, "restore-drill": {"production", permissions.RestoreDrill},
 		"deploy-test": {"test", permissions.Deploy}, "deploy-production": {"production", permissions.Deploy},
 	} {
-		policy, err := config.Of(of.stack).For(of.role).JSON(permissions.MaxSize)
+		policy, err := config.Of(test.stack).For(test.role).JSON(permissions.MaxSize)
 		require.NoError(t, err)
 		require.Equal(t, policy, mocks.find(t, "aws:iam/rolePolicy:RolePolicy", name).Inputs["policy"].StringValue())
 	}
@@ -246,7 +246,7 @@ func TestEachRoleAndBoundaryHasTheTablesPermissions(t *testing.T) {
 	}
 }
 
-func TestWhatIsMadeHereIsNotTheDeployRolesToChange(t *testing.T) {
+func TestDeployRoleCannotChangeTheAccessResources(t *testing.T) {
 	for _, r := range deployed(t, nil).resources {
 		if tags, tagged := r.Inputs["tags"]; tagged {
 			require.Equal(t, "immutable-infra-access", tags.ObjectValue()["Project"].StringValue(), r.Name)
@@ -254,7 +254,7 @@ func TestWhatIsMadeHereIsNotTheDeployRolesToChange(t *testing.T) {
 	}
 }
 
-func TestTheOutputsAreTheVariablesAtGitHub(t *testing.T) {
+func TestOutputsAreTheGitHubVariables(t *testing.T) {
 	require.Equal(t, map[string]any{
 		"PREVIEW_ROLE": "arn:aws:mock:::preview", "RESTORE_DRILL_ROLE": "arn:aws:mock:::restore-drill",
 		"DEPLOY_STACKS": "production test",
@@ -267,19 +267,20 @@ func TestTheOutputsAreTheVariablesAtGitHub(t *testing.T) {
 	}, deployed(t, nil).exported)
 }
 
-func TestAProviderThatIsThereIsUsed(t *testing.T) {
-	const there = "arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com"
-	mocks := deployed(t, map[string]string{"oidcProvider": there})
+func TestExistingProviderIsUsed(t *testing.T) {
+	const existing = "arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com"
+	mocks := deployed(t, map[string]string{"oidcProvider": existing})
 	for _, r := range mocks.resources {
 		require.NotEqual(t, "aws:iam/openIdConnectProvider:OpenIdConnectProvider", r.Type)
 	}
-	require.Contains(t, mocks.find(t, "aws:iam/role:Role", "deploy-test").Inputs["assumeRolePolicy"].StringValue(), there)
+	trust := mocks.find(t, "aws:iam/role:Role", "deploy-test").Inputs["assumeRolePolicy"].StringValue()
+	require.Contains(t, trust, existing)
 }
 
-func TestAWrongConfigurationNamesItsKeyAndWhatToWrite(t *testing.T) {
+func TestInvalidConfigurationErrorNamesTheKeyAndTheFix(t *testing.T) {
 	for name, test := range map[string]struct {
 		change map[string]string
-		told   []string
+		want   []string
 	}{
 		"nothing set": {map[string]string{"aws:region": "", "account": "", "repository": "", "stacks": "",
 			"production": ""}, []string{
@@ -293,60 +294,60 @@ func TestAWrongConfigurationNamesItsKeyAndWhatToWrite(t *testing.T) {
 			[]string{"repository: set together with subjectPrefix"}},
 		"a whole subject": {map[string]string{"repository": "", "subjectPrefix": "repo:example/site:*"},
 			[]string{"subjectPrefix: "}},
-		"no list": {map[string]string{"stacks": "test"}, []string{`stacks: "test" is not a list of names`}},
+		"not a list": {map[string]string{"stacks": "test"}, []string{`stacks: "test" is not a list of names`}},
 		"a stack's name": {map[string]string{"stacks": `["Production", "production"]`},
 			[]string{`stacks[0]: "Production"`}},
 		"the previews' environment": {map[string]string{"stacks": `["preview", "production"]`},
 			[]string{"stacks[0]: ", "environment of previews"}},
-		"a stack twice": {map[string]string{"stacks": `["production", "production"]`},
+		"a duplicate stack": {map[string]string{"stacks": `["production", "production"]`},
 			[]string{"stacks[1]: ", "is listed twice"}},
-		"a stack named as a bucket": {map[string]string{"stacks": `["test", "test-content-old", "production"]`},
+		"a stack named like a bucket": {map[string]string{"stacks": `["test", "test-content-old", "production"]`},
 			[]string{"stacks[1]: ", `the buckets of "test" would include those of "test-content-old"`}},
 		"no production": {map[string]string{"production": "live"},
 			[]string{`production: "live" is not in stacks`}},
 		"a bucket's URL": {map[string]string{"stateBucket": "s3://state"}, []string{"stateBucket: "}},
 		"an alias": {map[string]string{"keys": `{"production": "alias/immutable-infra-production"}`},
 			[]string{"keys.production: ", "which permissions need instead of an alias"}},
-		"a key for nothing": {map[string]string{"keys": `{"live": "arn:aws:kms:eu-central-1:123456789012:key/k"}`},
+		"a key of an unknown stack": {map[string]string{"keys": `{"live": "arn:aws:kms:eu-central-1:123456789012:key/k"}`},
 			[]string{"keys.live: is not in stacks"}},
 		"keys in a list": {map[string]string{"keys": `["arn:aws:kms:eu-central-1:123456789012:key/k"]`},
 			[]string{"keys: "}},
 		"a zone's name": {map[string]string{"zoneIds": `["example.org"]`}, []string{`zoneIds[0]: "example.org"`}},
 		"a URL as a name": {map[string]string{"names": `{"test": ["https://test.example.org"]}`},
 			[]string{"names.test[0]: ", "lower case"}},
-		"names of nothing": {map[string]string{"names": `{"live": ["example.org"]}`},
+		"names of an unknown stack": {map[string]string{"names": `{"live": ["example.org"]}`},
 			[]string{"names.live: is not in stacks"}},
-		"another provider": {map[string]string{"oidcProvider": "arn:aws:iam::123456789012:oidc-provider/gitlab.com"},
+		"another identity provider": {map[string]string{"oidcProvider": "arn:aws:iam::123456789012:oidc-provider/gitlab.com"},
 			[]string{"oidcProvider: "}},
-		"a key that is wrong": {map[string]string{"zoneID": "Z1"}, []string{"zoneID: unknown key"}},
+		"an unknown key": {map[string]string{"zoneID": "Z1"}, []string{"zoneID: unknown key"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Parse(values(test.change))
 			require.Error(t, err)
-			for _, told := range test.told {
-				require.ErrorContains(t, err, told)
+			for _, want := range test.want {
+				require.ErrorContains(t, err, want)
 			}
 		})
 	}
 }
 
-func TestARepositorySpeltInAnotherCaseThanTheCheckoutsIsWarnedOf(t *testing.T) {
+func TestRepositoryInDifferentCaseThanTheCheckoutCausesAWarning(t *testing.T) {
 	config, err := Parse(values(nil))
 	require.NoError(t, err)
-	for remote, warned := range map[string]bool{
+	for remote, wantWarning := range map[string]bool{
 		"https://github.com/Example/site.git\n": true, "git@github.com:example/Site\n": true,
 		"ssh://git@github.com/EXAMPLE/site":     true,
 		"https://github.com/example/site.git\n": false, "https://github.com/example/other": false,
 		"/srv/git/Example/site": false, "": false,
 	} {
-		require.Equal(t, warned, config.misspelt(remote) != "", remote)
+		require.Equal(t, wantWarning, config.caseWarning(remote) != "", remote)
 	}
-	require.Contains(t, config.misspelt("git@github.com:Example/site.git"), "exactly as GitHub shows it")
+	require.Contains(t, config.caseWarning("git@github.com:Example/site.git"), "exactly as GitHub shows it")
 }
 
-func TestTheStacksOfTheRepositoryAreConfiguredAsPulumiAndTheProgramWantIt(t *testing.T) {
-	var said bytes.Buffer
-	sink := diag.DefaultSink(&said, &said, diag.FormatOptions{Color: colors.Never})
+func TestShippedStackConfigurationsAreValid(t *testing.T) {
+	var log bytes.Buffer
+	sink := diag.DefaultSink(&log, &log, diag.FormatOptions{Color: colors.Never})
 	project, err := workspace.LoadProject("Pulumi.yaml")
 	require.NoError(t, err)
 	require.Equal(t, slices.Sorted(slices.Values(append(keys(), regionKey))), func() []string {
@@ -355,7 +356,7 @@ func TestTheStacksOfTheRepositoryAreConfiguredAsPulumiAndTheProgramWantIt(t *tes
 			described = append(described, key)
 		}
 		return slices.Sorted(slices.Values(described))
-	}(), "Pulumi.yaml describes other keys than the program knows")
+	}(), "Pulumi.yaml and the program differ in their keys")
 
 	for _, name := range []string{"access", "local"} {
 		stack, err := workspace.LoadProjectStack(sink, project, "Pulumi."+name+".yaml")
@@ -369,7 +370,7 @@ func TestTheStacksOfTheRepositoryAreConfiguredAsPulumiAndTheProgramWantIt(t *tes
 			values[strings.TrimPrefix(key.String(), project.Name.String()+":")] = plain
 		}
 		parsed, err := Parse(values)
-		require.NoError(t, err, "%s: %s", name, said.String())
+		require.NoError(t, err, "%s: %s", name, log.String())
 		for _, deployed := range parsed.Stacks {
 			_, err = parsed.Of(deployed).For(permissions.Deploy).JSON(permissions.MaxSize)
 			require.NoError(t, err, name)
@@ -392,7 +393,7 @@ func FuzzParse(f *testing.F) {
 			require.ErrorAs(t, err, new(Problems))
 			return
 		}
-		require.True(t, slices.Contains(keys(), key) || key == regionKey, "a key that is not known is refused")
+		require.True(t, slices.Contains(keys(), key) || key == regionKey, "an unknown key is rejected")
 		// Each of these becomes part of a policy, in which a wildcard would grant more.
 		parts := []string{config.Subject, config.OIDCProvider, config.Account, config.Region, config.Production,
 			config.StateBucket}

@@ -14,25 +14,25 @@ import (
 	"immutable-infra/ops/access/permissions"
 )
 
-// program is the project whose stacks are deployed, and the prefix of the roles' names.
+// program is the name of the project whose stacks are deployed, and the prefix of the roles' names.
 const program = "immutable-infra"
 
-// Config is the configuration of the program.
+// Config is the program's configuration.
 type Config struct {
-	// Subject is the prefix of the subjects in the repository's tokens, such as repo:owner/name.
+	// Subject is the prefix of the subject claims in the repository's tokens, such as repo:owner/name.
 	Subject string
 	// OIDCProvider is the ARN of the account's OIDC provider for GitHub; "" means to create it.
 	OIDCProvider string
 	permissions.Settings
 }
 
-// Problems is the error of a configuration: all that is wrong with it.
+// Problems is the error for an invalid configuration. It lists all problems.
 type Problems []Problem
 
-// Problem is one wrong key.
+// Problem is one invalid key.
 type Problem struct {
 	Key string
-	// Reason says what is wrong and what to write instead.
+	// Reason describes the problem and what to write instead.
 	Reason string
 }
 
@@ -56,7 +56,7 @@ func keys() []string {
 		"names", "oidcProvider"}
 }
 
-// Load reads and checks the configuration. Its error lists all problems.
+// Load reads and validates the configuration. Its error lists all problems.
 func Load(ctx *pulumi.Context) (*Config, error) {
 	values := map[string]string{}
 	values[regionKey], _ = ctx.GetConfig(regionKey)
@@ -71,7 +71,7 @@ func Load(ctx *pulumi.Context) (*Config, error) {
 			return nil, fmt.Errorf("cannot parse %s: %w", pulumi.EnvConfig, err)
 		}
 		for qualified, value := range all {
-			if key, own := strings.CutPrefix(qualified, ctx.Project()+":"); own {
+			if key, ok := strings.CutPrefix(qualified, ctx.Project()+":"); ok {
 				values[key] = value
 			}
 		}
@@ -82,7 +82,7 @@ func Load(ctx *pulumi.Context) (*Config, error) {
 	}
 	// Without git or a remote there is nothing to compare with.
 	remote, _ := exec.Command("git", "config", "--get", "remote.origin.url").Output()
-	if warning := config.misspelt(string(remote)); warning != "" {
+	if warning := config.caseWarning(string(remote)); warning != "" {
 		if err := ctx.Log.Warn(warning, nil); err != nil {
 			return nil, fmt.Errorf("cannot log the warning about the repository's name: %w", err)
 		}
@@ -90,16 +90,16 @@ func Load(ctx *pulumi.Context) (*Config, error) {
 	return config, nil
 }
 
-// misspelt returns a warning if the remote of the checkout spells the repository's name in another case. AWS compares
-// subjects with their case, and GitHub's tokens have the name as GitHub shows it.
-func (c *Config) misspelt(remote string) string {
+// caseWarning returns a warning if the checkout's remote differs from the configured repository only in case. AWS
+// compares subjects case-sensitively, and GitHub's tokens contain the name exactly as GitHub shows it.
+func (c *Config) caseWarning(remote string) string {
 	configured := repositoryOf(c.Subject)
 	checkedOut := regexp.MustCompile(`github\.com[:/]([^/\s]+/[^/\s]+?)(\.git)?\s*$`).FindStringSubmatch(remote)
 	if checkedOut == nil || checkedOut[1] == configured || !strings.EqualFold(checkedOut[1], configured) {
 		return ""
 	}
 	return fmt.Sprintf("the repository is %s in the configuration and %s in this checkout; spell it exactly as "+
-		"GitHub shows it, or AWS refuses every workflow", configured, checkedOut[1])
+		"GitHub shows it, or AWS rejects every workflow", configured, checkedOut[1])
 }
 
 var (
@@ -108,7 +108,7 @@ var (
 	repository = regexp.MustCompile(`^[A-Za-z0-9-]+/[A-Za-z0-9._-]+$`)
 	subject    = regexp.MustCompile(`^repo:[A-Za-z0-9-]+(@\d+)?/[A-Za-z0-9._-]+(@\d+)?$`)
 	bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
-	// stackName matches the names that bucketPrefix in components/bucket.go leaves as they are.
+	// stackName matches the names that bucketPrefix in components/bucket.go leaves unchanged.
 	stackName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,26}[a-z0-9])?$`)
 	keyARN    = regexp.MustCompile(`^arn:aws:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+$`)
 	hostName  = regexp.MustCompile(`^([a-z0-9_]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
@@ -117,8 +117,7 @@ var (
 	provider = regexp.MustCompile(`^arn:aws:iam::\d{12}:oidc-provider/` + regexp.QuoteMeta(issuer) + `$`)
 )
 
-// Parse parses the raw values of Pulumi: strings as they are, lists and objects in JSON. Its error is of type
-// Problems.
+// Parse parses Pulumi's raw values: strings are plain, lists and objects are JSON. Its error is of type Problems.
 func Parse(values map[string]string) (*Config, error) {
 	config := &Config{OIDCProvider: values["oidcProvider"], Subject: values["subjectPrefix"]}
 	config.Settings = permissions.Settings{
@@ -143,7 +142,7 @@ func Parse(values map[string]string) (*Config, error) {
 	check(regionKey, regionName.MatchString(config.Region), "%q is not an AWS region; use one such as eu-central-1",
 		config.Region)
 	check("account", accountID.MatchString(config.Account),
-		"%q is not the id of an AWS account; use its 12 digits in quotes: aws sts get-caller-identity", config.Account)
+		"%q is not an AWS account id; use its 12 digits in quotes: aws sts get-caller-identity", config.Account)
 	switch repo := values["repository"]; {
 	case repo == "" && config.Subject == "":
 		check("repository", false, "not set; set it to owner/name, or set subjectPrefix")
@@ -151,11 +150,11 @@ func Parse(values map[string]string) (*Config, error) {
 		check("repository", false, "set together with subjectPrefix; remove one of them")
 	case repo != "":
 		check("repository", repository.MatchString(repo),
-			"%q is not a repository at GitHub; use owner/name, exactly as GitHub shows it", repo)
+			"%q is not a GitHub repository; use owner/name, exactly as GitHub shows it", repo)
 		config.Subject = "repo:" + repo
 	default:
 		check("subjectPrefix", subject.MatchString(config.Subject),
-			"%q is not the prefix of a subject; use one such as repo:owner@123456/name@456789, without a colon at "+
+			"%q is not a subject prefix; use one such as repo:owner@123456/name@456789, without a colon at "+
 				"the end", config.Subject)
 	}
 
@@ -171,8 +170,8 @@ func Parse(values map[string]string) (*Config, error) {
 	}
 	for i, name := range config.Stacks {
 		for _, other := range config.Stacks {
-			mistaken := strings.HasPrefix(name+"-", other+"-backup-") || strings.HasPrefix(name+"-", other+"-content-")
-			check(fmt.Sprintf("stacks[%d]", i), !mistaken,
+			ambiguous := strings.HasPrefix(name+"-", other+"-backup-") || strings.HasPrefix(name+"-", other+"-content-")
+			check(fmt.Sprintf("stacks[%d]", i), !ambiguous,
 				"the permissions for the buckets of %[2]q would include those of %[1]q; choose another name", name, other)
 		}
 	}

@@ -12,7 +12,7 @@ import (
 	"immutable-infra/ops/access/permissions"
 )
 
-// issuer signs the tokens of GitHub's workflows, and audience is their recipient.
+// issuer signs the tokens of GitHub's workflows; audience is their recipient.
 const (
 	issuer   = "token.actions.githubusercontent.com"
 	audience = "sts.amazonaws.com"
@@ -20,17 +20,17 @@ const (
 
 // GitHubAccessArgs are the arguments of a GitHubAccess.
 type GitHubAccessArgs struct {
-	// Subject is the prefix of the subjects in the repository's tokens, such as repo:owner/name.
+	// Subject is the prefix of the subject claims in the repository's tokens, such as repo:owner/name.
 	Subject string `pulumi:"subject"`
-	// ProviderARN is the ARN of the account's OIDC provider for GitHub, of which there can be one. Default: the
+	// ProviderARN is the ARN of the account's OIDC provider for GitHub; an account can have only one. Default: the
 	// component creates it.
 	ProviderARN string `pulumi:"providerArn"`
 	// Settings determine the roles' permissions.
 	Settings permissions.Settings `pulumi:"settings"`
 }
 
-// GitHubAccess gives the workflows of one repository at GitHub access to AWS without a stored key: by roles
-// that trust GitHub's signed statement which workflow it is.
+// GitHubAccess gives the workflows of one GitHub repository access to AWS without stored keys: through roles that trust
+// GitHub's signed tokens, which identify the workflow.
 type GitHubAccess struct {
 	pulumi.ResourceState
 
@@ -56,16 +56,16 @@ func NewGitHubAccess(
 
 	provider := pulumi.String(args.ProviderARN).ToStringOutput()
 	if args.ProviderARN == "" {
-		made, err := iam.NewOpenIdConnectProvider(ctx, name, &iam.OpenIdConnectProviderArgs{
+		created, err := iam.NewOpenIdConnectProvider(ctx, name, &iam.OpenIdConnectProviderArgs{
 			Url:           pulumi.String("https://" + issuer),
 			ClientIdLists: pulumi.ToStringArray([]string{audience}),
-			// Without thumbprints: AWS trusts the authorities of GitHub's certificate.
+			// Thumbprints are not needed: AWS trusts the CA of GitHub's certificate.
 			Tags: tags(ctx, name),
 		}, pulumi.Parent(access))
 		if err != nil {
 			return nil, err
 		}
-		provider = made.Arn
+		provider = created.Arn
 	}
 
 	onMain := func(workflows ...string) grant {
@@ -85,12 +85,12 @@ func NewGitHubAccess(
 			&access.RestoreDrillRole},
 	} {
 		policy := args.Settings.Of(args.Settings.Production).For(role.role)
-		made, err := newRole(ctx, string(role.role), role.description, trust(provider, args.Subject, role.grants...), policy,
-			access)
+		trusted := trust(provider, args.Subject, role.grants...)
+		created, err := newRole(ctx, string(role.role), role.description, trusted, policy, access)
 		if err != nil {
 			return nil, fmt.Errorf("role %s: %w", role.role, err)
 		}
-		*role.arn = made.Arn
+		*role.arn = created.Arn
 	}
 
 	deployRoles, boundaries := pulumi.StringMap{}, pulumi.StringMap{}
@@ -136,7 +136,7 @@ type grant struct {
 	workflows []string
 }
 
-// trust returns a trust policy for the jobs of the grants. It compares with StringEquals, because a pattern
+// trust returns a trust policy that admits the jobs of the grants. It compares with StringEquals because a pattern
 // might match tokens of other repositories.
 func trust(provider pulumi.StringOutput, subject string, grants ...grant) pulumi.StringOutput {
 	var statements pulumi.Array
@@ -162,7 +162,7 @@ func trust(provider pulumi.StringOutput, subject string, grants ...grant) pulumi
 	return pulumi.JSONMarshal(pulumi.Map{"Version": pulumi.String("2012-10-17"), "Statement": statements})
 }
 
-// repositoryOf returns the owner/name of a subject's prefix, without ids, as in the claim job_workflow_ref.
+// repositoryOf returns owner/name from a subject prefix, without ids, as in the claim job_workflow_ref.
 func repositoryOf(subject string) string {
 	return regexp.MustCompile(`@\d+`).ReplaceAllString(strings.TrimPrefix(subject, "repo:"), "")
 }
@@ -182,7 +182,7 @@ func newRole(
 		Description:      pulumi.String(description),
 		AssumeRolePolicy: trust,
 		Tags:             tags(ctx, name),
-		// The name is fixed, and two roles cannot share it.
+		// The name is fixed and unique, so the old role must be deleted first.
 	}, pulumi.Parent(parent), pulumi.DeleteBeforeReplace(true))
 	if err != nil {
 		return nil, err
@@ -198,8 +198,8 @@ func newRole(
 	return role, nil
 }
 
-// newBoundary creates the permissions boundary of a stack's servers. It is not part of the stack, because who
-// deploys the stack must not change it.
+// newBoundary creates the permissions boundary of a stack's servers. It is not part of the stack because a deployment
+// of the stack must not be able to change it.
 func newBoundary(
 	ctx *pulumi.Context, stack string, settings permissions.Settings, parent pulumi.Resource,
 ) (*iam.Policy, error) {
@@ -214,7 +214,7 @@ func newBoundary(
 	}, pulumi.Parent(parent))
 }
 
-// tags returns tags that differ from those of the program's resources, which the deploy role may change.
+// tags returns tags that differ from those of the program's resources, which the deploy role can change.
 func tags(ctx *pulumi.Context, name string) pulumi.StringMap {
 	return pulumi.StringMap{
 		"Name":    pulumi.String(fmt.Sprintf("%s-%s", ctx.Project(), name)),

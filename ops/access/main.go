@@ -1,5 +1,5 @@
-// Program access creates the roles that GitHub's workflows assume on AWS, with the permissions of each and the
-// workflows that may assume it, and the permissions boundaries of the servers' roles.
+// Program access creates the AWS roles that GitHub's workflows assume, with their permissions and trust policies, and
+// the permissions boundaries of the servers' roles.
 package main
 
 import (
@@ -27,8 +27,8 @@ func main() {
 	})
 }
 
-// deploy creates the roles, and returns the stack's outputs. Those in capitals are variables at GitHub, of the
-// repository or, if they are maps, of the environments. serverBoundaries are for the stacks' configuration.
+// deploy creates the roles and returns the stack's outputs. Outputs in capitals become GitHub variables: of the
+// repository or, for maps, of the environments. serverBoundaries is for the configuration of the stacks.
 func deploy(ctx *pulumi.Context, config *Config) (pulumi.Map, error) {
 	access, err := NewGitHubAccess(ctx, "github", &GitHubAccessArgs{
 		Subject:     config.Subject,

@@ -1,5 +1,5 @@
-// Command bootstrap creates what must exist before a stack: the bucket for Pulumi's state, the key for its
-// secrets, and the stack in that state. It is idempotent.
+// Command bootstrap creates the prerequisites of a stack: the bucket for Pulumi's state, the key for its secrets, and
+// the stack in that state. It is idempotent.
 package main
 
 import (
@@ -39,12 +39,12 @@ func main() {
 	}
 }
 
-// order holds the arguments of one run.
-type order struct {
-	// Stack is the stack's name, Project the directory of its Pulumi program.
+// options holds the arguments of a run.
+type options struct {
+	// Stack is the stack's name; Project is the directory of its Pulumi program.
 	Stack, Project string
 	Region         string
-	// Bucket is the name of the bucket; "" means the default name.
+	// Bucket is the bucket's name; "" means the default name.
 	Bucket string
 	// Endpoint is the URL of an S3-compatible store; "" means AWS, or the endpoint in the SDK's environment.
 	Endpoint string
@@ -66,21 +66,21 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 }
 
 var (
-	// stackName allows only what the alias of a key may contain too.
+	// stackName allows only characters that a key's alias may contain.
 	stackName  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$`)
 	regionName = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-\d$`)
 	bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 )
 
 // read parses the command line and the stack's file. Its error lists all problems.
-func read(args []string) (*order, error) {
-	o := &order{}
+func read(args []string) (*options, error) {
+	o := &options{}
 	flags := flag.NewFlagSet("bootstrap", flag.ContinueOnError)
 	flags.StringVar(&o.Stack, "stack", "", "name of the stack")
 	flags.StringVar(&o.Project, "project", ".", "directory of the Pulumi program")
 	flags.StringVar(&o.Region, "region", "", "AWS region of the bucket and the key (default: aws:region of the stack)")
 	flags.StringVar(&o.Bucket, "bucket", "", "name of the bucket (default: NAME-state-ACCOUNT-REGION)")
-	flags.StringVar(&o.Endpoint, "endpoint", "", "URL of an S3-compatible store, in place of AWS")
+	flags.StringVar(&o.Endpoint, "endpoint", "", "URL of an S3-compatible store to use instead of AWS")
 	if err := flags.Parse(args); err != nil {
 		return nil, err
 	}
@@ -112,7 +112,7 @@ func read(args []string) (*order, error) {
 		check(o.Region != "", "no region is set; set aws:region in %s, or run: make bootstrap STACK=%s "+
 			"REGION=eu-central-1", o.file.Name, o.Stack)
 	}
-	// Regions of other stores have names of any form.
+	// Other stores can have regions with any name.
 	check(o.Region == "" || o.Endpoint != "" || regionName.MatchString(o.Region),
 		"REGION=%s is not an AWS region; use one such as eu-central-1", o.Region)
 	check(o.Bucket == "" || bucketName.MatchString(o.Bucket),
@@ -121,16 +121,16 @@ func read(args []string) (*order, error) {
 		endpoint, err := url.Parse(o.Endpoint)
 		check(err == nil && endpoint.Scheme == "https" && endpoint.Host != "",
 			"ENDPOINT=%s is not an HTTPS URL; use one such as https://s3.example.net", o.Endpoint)
-		check(o.Bucket != "", "BUCKET is not set, and has no default with ENDPOINT; set it, such as BUCKET=my-pulumi-state")
+		check(o.Bucket != "", "BUCKET is not set and has no default with ENDPOINT; set it, such as BUCKET=my-pulumi-state")
 	}
-	// A key in the wrong place costs money, or encrypts secrets that cannot be decrypted elsewhere.
+	// A key in the wrong account costs money, or encrypts secrets that cannot be decrypted elsewhere.
 	rehearsed := rehearsal.Stack(o.Stack)
 	inLocalCloud := os.Getenv("AWS_ENDPOINT_URL_KMS") != ""
 	check(o.Stack == "" || !rehearsed || inLocalCloud,
 		`STACK=%s is a stack of the local cloud, but this shell is set up for AWS; run: eval "$(make -s env)"`,
 		o.Stack)
 	check(o.Stack == "" || rehearsed || !inLocalCloud,
-		"STACK=%s is not a stack of the local cloud, for which this shell is set up (AWS_ENDPOINT_URL_KMS); use "+
+		"STACK=%s is not a stack of the local cloud, but this shell is set up for it (AWS_ENDPOINT_URL_KMS); use "+
 			"another shell", o.Stack)
 	if len(problems) > 0 {
 		return nil, errors.New(strings.Join(problems, "\n"))
@@ -138,8 +138,8 @@ func read(args []string) (*order, error) {
 	return o, nil
 }
 
-// aws creates everything in an AWS account.
-func (o *order) aws(ctx context.Context, printer *steps.Printer, out io.Writer) error {
+// aws creates the bucket, the key and the stack in an AWS account.
+func (o *options) aws(ctx context.Context, printer *steps.Printer, out io.Writer) error {
 	cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(o.Region))
 	if err != nil {
 		return fmt.Errorf("cannot load the AWS configuration: %w", err)
@@ -149,26 +149,26 @@ func (o *order) aws(ctx context.Context, printer *steps.Printer, out io.Writer) 
 		return fmt.Errorf("no valid AWS credentials; log in first (aws sso login, or AWS_PROFILE, or AWS_ACCESS_KEY_ID "+
 			"and AWS_SECRET_ACCESS_KEY): %w", err)
 	}
-	you, err := arn.Parse(aws.ToString(caller.Arn))
+	identity, err := arn.Parse(aws.ToString(caller.Arn))
 	if err != nil {
 		return fmt.Errorf("cannot parse the ARN of these credentials: %w", err)
 	}
-	fmt.Fprintf(out, "Account %s, region %s, as %s\n", you.AccountID, o.Region, you.Resource)
+	fmt.Fprintf(out, "Account %s, region %s, as %s\n", identity.AccountID, o.Region, identity.Resource)
 
 	if o.Bucket == "" {
-		o.Bucket = fmt.Sprintf("%s-state-%s-%s", o.projectName, you.AccountID, o.Region)
+		o.Bucket = fmt.Sprintf("%s-state-%s-%s", o.projectName, identity.AccountID, o.Region)
 	}
-	// The SDK and Pulumi read this variable. Neither infers path-style addresses from it.
+	// The SDK and Pulumi read this variable, but neither infers path-style addressing from it.
 	endpoint := os.Getenv("AWS_ENDPOINT_URL_S3")
 	state := bucket.Bucket{
 		Client: s3.NewFromConfig(cfg, func(options *s3.Options) { options.UsePathStyle = endpoint != "" }),
-		Name:   o.Bucket, Region: o.Region, Partition: you.Partition, Compatible: endpoint != "",
+		Name:   o.Bucket, Region: o.Region, Partition: identity.Partition, Compatible: endpoint != "",
 	}
 	if !state.Compatible {
-		state.Account = you.AccountID
+		state.Account = identity.AccountID
 	}
 	stackKey := key.Key{Client: kms.NewFromConfig(cfg), Project: o.projectName, Stack: o.Stack, Region: o.Region}
-	if err := o.refuseToLoseSecrets(ctx, state, stackKey.SecretsProvider()); err != nil {
+	if err := o.checkEncryptedValues(ctx, state, stackKey.SecretsProvider()); err != nil {
 		return err
 	}
 
@@ -180,7 +180,7 @@ func (o *order) aws(ctx context.Context, printer *steps.Printer, out io.Writer) 
 		return err
 	}
 	pulumi := o.backend(endpoint)
-	if err := o.makeStack(ctx, printer, pulumi, stackKey.SecretsProvider()); err != nil {
+	if err := o.ensureStack(ctx, printer, pulumi, stackKey.SecretsProvider()); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, `
@@ -193,13 +193,13 @@ For the roles of GitHub's workflows (docs/github.md), run make access after
   pulumi -C ops/access config set account %s
   pulumi -C ops/access config set stateBucket %s
   pulumi -C ops/access config set --path 'keys["%s"]' %s
-`, pulumi.URL, stackKey.SecretsProvider(), keyARN, o.file.Name, o.Stack, you.AccountID, o.Bucket, o.Stack, keyARN)
-	o.sayWhereElse(out, pulumi)
+`, pulumi.URL, stackKey.SecretsProvider(), keyARN, o.file.Name, o.Stack, identity.AccountID, o.Bucket, o.Stack, keyARN)
+	o.warnOfOverride(out, pulumi)
 	return nil
 }
 
 // compatible creates the bucket in an S3-compatible store, which has no KMS.
-func (o *order) compatible(ctx context.Context, printer *steps.Printer, out io.Writer) error {
+func (o *options) compatible(ctx context.Context, printer *steps.Printer, out io.Writer) error {
 	cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(o.Region))
 	if err != nil {
 		return fmt.Errorf("cannot load the AWS configuration: %w", err)
@@ -215,7 +215,7 @@ func (o *order) compatible(ctx context.Context, printer *steps.Printer, out io.W
 		}),
 		Name: o.Bucket, Region: o.Region, Partition: "aws", Compatible: true,
 	}
-	if err := o.refuseToLoseSecrets(ctx, state, stackfile.Passphrase); err != nil {
+	if err := o.checkEncryptedValues(ctx, state, stackfile.Passphrase); err != nil {
 		return err
 	}
 	if err := state.Ensure(ctx, printer); err != nil {
@@ -236,17 +236,17 @@ func (o *order) compatible(ctx context.Context, printer *steps.Printer, out io.W
 		fmt.Fprintf(out, "\nThis store has no KMS: a passphrase encrypts the stack's secrets. Choose a long one, keep it "+
 			"safe, and run\n  pulumi stack init %s --secrets-provider passphrase\n", o.Stack)
 	}
-	o.sayWhereElse(out, pulumi)
+	o.warnOfOverride(out, pulumi)
 	return nil
 }
 
-func (o *order) backend(endpoint string) backend.Backend {
+func (o *options) backend(endpoint string) backend.Backend {
 	return backend.Backend{URL: backend.URL(o.Bucket, o.Region, endpoint), Project: o.Project, ProjectName: o.projectName}
 }
 
-// refuseToLoseSecrets fails, before anything is created, if the new stack could not decrypt the values in
-// its file. An existing stack is not created again, and passes.
-func (o *order) refuseToLoseSecrets(ctx context.Context, state bucket.Bucket, secretsProvider string) error {
+// checkEncryptedValues returns an error, before anything is created, if the new stack could not decrypt the values in
+// its file. An existing stack passes because it is not created again.
+func (o *options) checkEncryptedValues(ctx context.Context, state bucket.Bucket, secretsProvider string) error {
 	if o.file.Survives(secretsProvider) {
 		return nil
 	}
@@ -271,8 +271,8 @@ pulumi config set --secret KEY -s %s`,
 		o.file.Name, by, strings.Join(o.file.Encrypted, ", "), secretsProvider, o.Stack)
 }
 
-// makeStack logs in, and creates the stack if the state does not have it.
-func (o *order) makeStack(
+// ensureStack logs in and creates the stack if the state does not contain it.
+func (o *options) ensureStack(
 	ctx context.Context, printer *steps.Printer, pulumi backend.Backend, secretsProvider string,
 ) error {
 	if err := printer.Run("pulumi login", func() (string, error) { return "", pulumi.Login(ctx) }); err != nil {
@@ -290,22 +290,22 @@ func (o *order) makeStack(
 		case secretsProvider:
 			return "exists", nil
 		case "":
-			return "", steps.Notice(fmt.Sprintf("exists, and its secrets stay as its state has them, since %s names no "+
-				"provider; to encrypt them with the key: pulumi stack change-secrets-provider '%s' -s %s",
+			return "", steps.Notice(fmt.Sprintf("exists; its secrets keep the provider in its state, since %s names "+
+				"none; to encrypt them with the key: pulumi stack change-secrets-provider '%s' -s %s",
 				o.file.Name, secretsProvider, o.Stack))
 		default:
-			return "", steps.Notice(fmt.Sprintf("exists, and its secrets stay encrypted by %s; to encrypt them with the key: "+
+			return "", steps.Notice(fmt.Sprintf("exists; its secrets stay encrypted by %s; to encrypt them with the key: "+
 				"pulumi stack change-secrets-provider '%s' -s %s", o.file.Provider(), secretsProvider, o.Stack))
 		}
 	})
 }
 
-// sayWhereElse warns of a variable that overrides the login.
-func (o *order) sayWhereElse(out io.Writer, pulumi backend.Backend) {
-	elsewhere := os.Getenv("PULUMI_BACKEND_URL")
-	parsed, err := url.Parse(elsewhere)
-	if elsewhere != "" && (err != nil || parsed.Scheme != "s3" || parsed.Host != o.Bucket) {
+// warnOfOverride warns if PULUMI_BACKEND_URL overrides the login.
+func (o *options) warnOfOverride(out io.Writer, pulumi backend.Backend) {
+	override := os.Getenv("PULUMI_BACKEND_URL")
+	parsed, err := url.Parse(override)
+	if override != "" && (err != nil || parsed.Scheme != "s3" || parsed.Host != o.Bucket) {
 		fmt.Fprintf(out, "\nPULUMI_BACKEND_URL is %s in this shell, which overrides the login; unset it, or set it to %s\n",
-			elsewhere, pulumi.URL)
+			override, pulumi.URL)
 	}
 }

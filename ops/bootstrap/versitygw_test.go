@@ -15,8 +15,7 @@ import (
 	"immutable-infra/internal/testtool"
 )
 
-// startVersitygw runs a real S3 server other than AWS until the test ends, with a certificate that the SDK
-// trusts.
+// startVersitygw runs a real S3 server other than AWS until the test ends, with a certificate that the SDK trusts.
 func startVersitygw(t *testing.T, dir string) (endpoint string) {
 	t.Helper()
 	certFile, keyFile := testtool.Certificate(t, dir)
@@ -31,13 +30,13 @@ func startVersitygw(t *testing.T, dir string) (endpoint string) {
 	}.Start(t, filepath.Join(dir, "data"))
 }
 
-func TestARealStoreThatIsNotAWSsIsBootstrapped(t *testing.T) {
+func TestRealS3CompatibleStoreIsBootstrapped(t *testing.T) {
 	c := newCheckout(t, "")
 	endpoint := startVersitygw(t, c.dir)
-	for _, state := range []string{"created in eu-central-1", "exists"} {
+	for _, detail := range []string{"created in eu-central-1", "exists"} {
 		output, err := c.bootstrap("--stack", "production", "--endpoint", endpoint, "--bucket", "my-state")
 		require.NoError(t, err)
-		require.Contains(t, output, " ✓ state bucket my-state: "+state)
+		require.Contains(t, output, " ✓ state bucket my-state: "+detail)
 		require.Contains(t, output, " ✓ versioning\n")
 		require.Contains(t, output, " ✓ TLS only\n")
 		// versitygw does not support these.

@@ -14,16 +14,16 @@ import (
 
 const restoreTimeout = 30 * time.Minute
 
-// drill has the settings of one restore drill.
+// drill holds the settings of a restore drill.
 type drill struct {
 	stack  string
 	maxAge time.Duration
-	// agent and prometheus are paths of programs, or names on the PATH.
+	// agent and prometheus are the programs' paths, or names on the PATH.
 	agent, prometheus string
 }
 
-// restored is the report of the command `agent verify`.
-type restored struct {
+// verifyReport is the report of the command `agent verify`.
+type verifyReport struct {
 	Server     string  `json:"server"`
 	Epoch      uint64  `json:"epoch"`
 	Sequence   uint64  `json:"sequence"`
@@ -48,43 +48,43 @@ func (d drill) run(ctx context.Context) (found report, err error) {
 		return report{}, fmt.Errorf("cannot create a directory to restore into: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	there, err := d.restore(ctx, bucket, region, filepath.Join(dir, "restored"))
+	backup, err := d.restore(ctx, bucket, region, filepath.Join(dir, "restored"))
 	if err != nil {
 		return report{}, err
 	}
-	held, err := answered(ctx, d.prometheus, filepath.Join(dir, "restored", "data"), dir)
+	contents, err := inspect(ctx, d.prometheus, filepath.Join(dir, "restored", "data"), dir)
 	if err != nil {
 		return report{}, err
 	}
 	found = report{
-		Stack: d.stack, Bucket: bucket, Server: there.Server, Epoch: there.Epoch, Sequence: there.Sequence,
-		AgeSeconds: there.AgeSeconds, Bytes: there.Bytes, Fallbacks: there.Fallbacks, RestoreSeconds: there.Seconds,
-		StartSeconds: held.start.Seconds(), Blocks: held.blocks, Metrics: held.metrics, Series: held.series,
-		Samples: held.samples, OldestSample: held.oldest, NewestSample: held.newest,
-		NewestSampleAgeSeconds: time.Since(held.newest).Seconds(), Repaired: held.repaired,
+		Stack: d.stack, Bucket: bucket, Server: backup.Server, Epoch: backup.Epoch, Sequence: backup.Sequence,
+		AgeSeconds: backup.AgeSeconds, Bytes: backup.Bytes, Fallbacks: backup.Fallbacks, RestoreSeconds: backup.Seconds,
+		StartSeconds: contents.start.Seconds(), Blocks: contents.blocks, Metrics: contents.metrics, Series: contents.series,
+		Samples: contents.samples, OldestSample: contents.oldest, NewestSample: contents.newest,
+		NewestSampleAgeSeconds: time.Since(contents.newest).Seconds(), Repaired: contents.repaired,
 	}
-	found.Problems = found.judge(d.maxAge, there.Blocks)
+	found.Problems = found.judge(d.maxAge, backup.Blocks)
 	return found, nil
 }
 
-// restore lets the agent cannot restore the newest backup into a new directory.
-func (d drill) restore(ctx context.Context, bucket, region, dir string) (restored, error) {
+// restore makes the agent restore the newest backup into a new directory.
+func (d drill) restore(ctx context.Context, bucket, region, dir string) (verifyReport, error) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
-		return restored{}, fmt.Errorf("cannot create a directory to restore into: %w", err)
+		return verifyReport{}, fmt.Errorf("cannot create a directory to restore into: %w", err)
 	}
-	// The agent reads its settings from a file, as on a server.
+	// The agent reads its settings from a file, as it does on a server.
 	settings := dir + ".env"
 	text := fmt.Sprintf("BACKUP_BUCKET=%s\nAWS_REGION=%s\nSTACK=%s\n", bucket, region, d.stack)
 	if err := os.WriteFile(settings, []byte(text), 0o644); err != nil {
-		return restored{}, fmt.Errorf("cannot write the settings of the agent: %w", err)
+		return verifyReport{}, fmt.Errorf("cannot write the settings of the agent: %w", err)
 	}
 	output, err := program.Output(ctx, restoreTimeout, d.agent, "verify", "--env-file", settings, "--dir", dir)
 	if err != nil {
-		return restored{}, fmt.Errorf("cannot restore the newest backup: %w", err)
+		return verifyReport{}, fmt.Errorf("cannot restore the newest backup: %w", err)
 	}
-	var there restored
-	if err := json.Unmarshal([]byte(output), &there); err != nil {
-		return restored{}, fmt.Errorf("cannot parse the agent's report: %w: %s", err, output)
+	var backup verifyReport
+	if err := json.Unmarshal([]byte(output), &backup); err != nil {
+		return verifyReport{}, fmt.Errorf("cannot parse the agent's report: %w: %s", err, output)
 	}
-	return there, nil
+	return backup, nil
 }

@@ -17,12 +17,11 @@ import (
 	"immutable-infra/internal/testtool"
 )
 
-// site is a stack whose Pulumi and agent are scripts. The agent restores a directory, and prints the report of
-// the test.
+// site is a stack whose Pulumi and agent are scripts. The agent restores a directory and prints the test's report.
 type site struct {
 	t   *testing.T
 	dir string
-	// saved is Prometheus' data directory in the backup.
+	// saved is the data directory of Prometheus that the backup contains.
 	saved string
 }
 
@@ -48,7 +47,7 @@ func (s *site) program(name, script string) {
 	}
 }
 
-// agent creates an agent that finds a good backup, apart from the arguments.
+// agent creates an agent that restores a good backup with the given properties.
 func (s *site) agent(age float64, blocks, fallbacks int) {
 	s.t.Helper()
 	s.program("agent", fmt.Sprintf(`[ "$*" = "verify --env-file $3 --dir $5" ]
@@ -58,11 +57,11 @@ echo '{"found":true,"server":"i-1","epoch":7,"sequence":42,"ageSeconds":%f,"byte
 echo '"seconds":0.5,"fallbacks":%d}'`, s.saved, age, blocks, fallbacks))
 }
 
-// drill runs the program.
+// drill runs the command.
 func (s *site) drill(args ...string) (code int, found report, stderr string) {
 	s.t.Helper()
-	var stdout, complaints bytes.Buffer
-	code = run(s.t.Context(), append([]string{"--stack", "production"}, args...), &stdout, &complaints)
+	var stdout, errors bytes.Buffer
+	code = run(s.t.Context(), append([]string{"--stack", "production"}, args...), &stdout, &errors)
 	if stdout.Len() > 0 {
 		if err := json.Unmarshal(stdout.Bytes(), &found); err != nil {
 			s.t.Fatalf("%v: %s", err, &stdout)
@@ -70,12 +69,12 @@ func (s *site) drill(args ...string) (code int, found report, stderr string) {
 	}
 	left, err := os.ReadDir(os.Getenv("TMPDIR"))
 	if err != nil || len(left) > 0 {
-		s.t.Errorf("something is left over: %v %v", left, err)
+		s.t.Errorf("files were left behind: %v %v", left, err)
 	}
-	return code, found, complaints.String()
+	return code, found, errors.String()
 }
 
-// measure runs a real Prometheus for some scrapes. It returns their minimum and maximum number.
+// measure runs a real Prometheus for a few scrapes. It returns the minimum and maximum number of stored scrapes.
 func (s *site) measure() (least, most int64) {
 	s.t.Helper()
 	program := testtool.Path(s.t, "prometheus")
@@ -84,7 +83,7 @@ func (s *site) measure() (least, most int64) {
 	enough := make(chan struct{})
 	target := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, "one 1\ntwo{a=\"b\"} 2\ntwo{a=\"c\"} 3")
-		// When this scrape arrives, the one before it is stored.
+		// When this scrape arrives, the previous one is stored.
 		if scrapes.Add(1) == wanted+1 {
 			close(enough)
 		}
@@ -109,14 +108,14 @@ func (s *site) measure() (least, most int64) {
 	select {
 	case <-enough:
 	case <-time.After(30 * time.Second):
-		s.t.Error("Prometheus does not measure")
+		s.t.Error("Prometheus does not scrape")
 	}
-	// A lost server is killed, too.
+	// It is killed, as on a server that is lost.
 	_, _ = command.Process.Kill(), command.Wait()
 	return wanted, scrapes.Load()
 }
 
-func TestABackupIsProvenByPrometheus(t *testing.T) {
+func TestPrometheusLoadsTheBackup(t *testing.T) {
 	s := newSite(t)
 	least, most := s.measure()
 	s.agent(30, 0, 0)
@@ -124,14 +123,14 @@ func TestABackupIsProvenByPrometheus(t *testing.T) {
 	if code != exitGood {
 		t.Fatal(code, stderr, found)
 	}
-	// Each scrape adds up and four metrics that begin with scrape_.
+	// Each scrape adds the series up and four series whose names begin with scrape_.
 	const series = 3 + 5
 	if found.Series != series || found.Metrics != 7 || found.Samples < series*least || found.Samples > series*most {
 		t.Errorf("%d scrapes or %d, and the report is %+v", least, most, found)
 	}
 	if found.Bucket != "the-bucket" || found.Server != "i-1" || found.Epoch != 7 || found.Sequence != 42 ||
 		found.AgeSeconds != 30 || found.Bytes != 1000 || found.RestoreSeconds != 0.5 {
-		t.Errorf("this is not what the agent said: %+v", found)
+		t.Errorf("this is not what the agent reported: %+v", found)
 	}
 	age := time.Since(found.NewestSample)
 	if age < 0 || age > time.Minute || found.OldestSample.After(found.NewestSample) || len(found.Problems) > 0 {
@@ -153,7 +152,7 @@ func TestABackupIsProvenByPrometheus(t *testing.T) {
 	}
 }
 
-func TestNothingMeasuredFails(t *testing.T) {
+func TestBackupWithoutSamplesFails(t *testing.T) {
 	testtool.Path(t, "prometheus")
 	s := newSite(t)
 	if err := os.Mkdir(s.saved, 0o755); err != nil {
@@ -165,7 +164,7 @@ func TestNothingMeasuredFails(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeFoundOutFails(t *testing.T) {
+func TestDrillThatCannotRunFails(t *testing.T) {
 	for name, test := range map[string]struct {
 		prepare func(s *site)
 		args    []string
@@ -175,15 +174,15 @@ func TestWhatCannotBeFoundOutFails(t *testing.T) {
 			"the restore drill of stack other failed: cannot look up the backup bucket: pulumi stack"},
 		"no usable backup": {func(s *site) { s.program("agent", "exit 1") }, nil,
 			"cannot restore the newest backup: agent verify: exit status 1"},
-		"no agent":            {func(*site) {}, []string{"--agent", "/nowhere/agent"}, "cannot restore the newest backup"},
-		"an agent in riddles": {func(s *site) { s.program("agent", "echo good") }, nil, "cannot parse the agent's report"},
+		"no agent":              {func(*site) {}, []string{"--agent", "/nowhere/agent"}, "cannot restore the newest backup"},
+		"an agent without JSON": {func(s *site) { s.program("agent", "echo good") }, nil, "cannot parse the agent's report"},
 		"no Prometheus": {func(s *site) {
 			if err := os.Mkdir(s.saved, 0o755); err != nil {
 				s.t.Fatal(err)
 			}
 			s.agent(30, 0, 0)
 		}, []string{"--prometheus", "/nowhere/prometheus"}, "cannot start Prometheus"},
-		"one that ends": {func(s *site) {
+		"a Prometheus that exits": {func(s *site) {
 			if err := os.Mkdir(s.saved, 0o755); err != nil {
 				s.t.Fatal(err)
 			}
@@ -202,7 +201,7 @@ func TestWhatCannotBeFoundOutFails(t *testing.T) {
 	}
 }
 
-func TestAWrongCommandLineSaysWhatToWrite(t *testing.T) {
+func TestInvalidCommandLineErrorSaysWhatToWrite(t *testing.T) {
 	for message, args := range map[string][]string{
 		"--stack is missing":           {},
 		"--max-age is -1s":             {"--stack", "production", "--max-age", "-1s"},

@@ -1,11 +1,11 @@
-// Command drill tests the newest backup of a stack's monitoring history on this machine: it restores into a
-// temporary directory, starts the real Prometheus on it, and counts its samples. It runs in the Pulumi
-// project's directory, reads the backup bucket's name from Pulumi, and leaves nothing behind.
+// Command drill tests the newest backup of a stack's monitoring history on this machine: it restores the backup into a
+// temporary directory, starts the real Prometheus with it, and counts the samples. It runs in the Pulumi project's
+// directory, reads the backup bucket's name from Pulumi, and leaves nothing behind.
 //
 //	drill --stack production --max-age 15m
 //
 // The report is JSON on stdout. Exit codes: 0 the backup is good, 1 it is not or could not be tested, 2 the
-// command line is wrong.
+// command line is invalid.
 package main
 
 import (
@@ -54,10 +54,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "unexpected argument %q: flags only\n", flags.Arg(0))
 		return exitUsage
 	case drill.stack == "":
-		fmt.Fprintln(stderr, "--stack is missing: give the name of the stack, such as production")
+		fmt.Fprintln(stderr, "--stack is missing: set it to the name of the stack, such as production")
 		return exitUsage
 	case drill.maxAge <= 0:
-		fmt.Fprintf(stderr, "--max-age is %s: give the maximum age of the backup, such as 15m\n", drill.maxAge)
+		fmt.Fprintf(stderr, "--max-age is %s: set it to the maximum age of the backup, such as 15m\n", drill.maxAge)
 		return exitUsage
 	}
 

@@ -20,15 +20,15 @@ import (
 )
 
 const (
-	// startTimeout bounds the start of Prometheus on the restored data, stopTimeout its end.
+	// startTimeout bounds the start of Prometheus with the restored data, stopTimeout its shutdown.
 	startTimeout = 10 * time.Minute
 	stopTimeout  = time.Minute
 	// queryTimeout bounds one query.
 	queryTimeout = 5 * time.Minute
 )
 
-// held is the content of Prometheus.
-type held struct {
+// contents summarizes the data in Prometheus.
+type contents struct {
 	start           time.Duration
 	blocks, metrics int
 	series, samples int64
@@ -36,16 +36,16 @@ type held struct {
 	repaired        bool
 }
 
-// answered starts Prometheus on a data directory, without targets, and counts its content. It writes the
-// configuration into dir.
-func answered(ctx context.Context, program, data, dir string) (found held, err error) {
+// inspect starts Prometheus on a data directory, without targets, and counts its content. It writes the
+// configuration to dir.
+func inspect(ctx context.Context, program, data, dir string) (found contents, err error) {
 	config := filepath.Join(dir, "prometheus.yaml")
 	if err := os.WriteFile(config, []byte("scrape_configs: []\n"), 0o644); err != nil {
-		return held{}, fmt.Errorf("cannot configure Prometheus: %w", err)
+		return contents{}, fmt.Errorf("cannot configure Prometheus: %w", err)
 	}
 	address, err := freeAddress()
 	if err != nil {
-		return held{}, err
+		return contents{}, err
 	}
 	begin := time.Now()
 	command := exec.Command(program, "--config.file="+config, "--storage.tsdb.path="+data, "--web.listen-address="+address,
@@ -54,22 +54,22 @@ func answered(ctx context.Context, program, data, dir string) (found held, err e
 		"--storage.tsdb.retention.time=100y", "--query.timeout="+queryTimeout.String(), "--log.level=warn")
 	command.Stdout, command.Stderr = os.Stderr, os.Stderr
 	if err := command.Start(); err != nil {
-		return held{}, fmt.Errorf("cannot start Prometheus: %w", err)
+		return contents{}, fmt.Errorf("cannot start Prometheus: %w", err)
 	}
-	running, ended := context.WithCancelCause(context.Background())
+	running, exited := context.WithCancelCause(context.Background())
 	go func() {
-		ended(fmt.Errorf("it exited; see its log above: %w", cmp.Or(command.Wait(), errStopped)))
+		exited(fmt.Errorf("it exited; see its log above: %w", cmp.Or(command.Wait(), errStopped)))
 	}()
 	defer func() { err = errors.Join(err, stop(running, command.Process)) }()
 
 	server := prometheus{"http://" + address}
 	if err := server.ready(ctx, running); err != nil {
-		return held{}, fmt.Errorf("cannot load the restored data into Prometheus: %w", err)
+		return contents{}, fmt.Errorf("cannot load the restored data into Prometheus: %w", err)
 	}
 	start := time.Since(begin)
-	found, err = server.everything(ctx)
+	found, err = server.count(ctx)
 	if err != nil {
-		return held{}, fmt.Errorf("cannot query Prometheus for the restored data: %w", err)
+		return contents{}, fmt.Errorf("cannot query Prometheus for the restored data: %w", err)
 	}
 	found.start = start
 	return found, nil
@@ -84,12 +84,12 @@ func freeAddress() (string, error) {
 	return listener.Addr().String(), listener.Close()
 }
 
-// errStopped stands for the end of a process that was asked to stop.
+// errStopped is the cause when a process exits successfully, as it does when it was asked to stop.
 var errStopped = errors.New("without an error")
 
-// stop ends a process, and kills it after stopTimeout.
+// stop terminates a process, and kills it after stopTimeout.
 func stop(running context.Context, process *os.Process) error {
-	// An error means that it has ended already.
+	// An error means that it has already exited.
 	_ = process.Signal(syscall.SIGTERM)
 	select {
 	case <-running.Done():
@@ -102,7 +102,7 @@ func stop(running context.Context, process *os.Process) error {
 // prometheus is a client of the Prometheus at a URL.
 type prometheus struct{ url string }
 
-// ready waits until Prometheus answers queries.
+// ready waits until Prometheus is ready for queries.
 func (p prometheus) ready(ctx, running context.Context) error {
 	deadline := time.After(startTimeout)
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -123,17 +123,17 @@ func (p prometheus) ready(ctx, running context.Context) error {
 	}
 }
 
-// everything counts all series and samples.
-func (p prometheus) everything(ctx context.Context) (held, error) {
+// count counts all metrics, series and samples.
+func (p prometheus) count(ctx context.Context) (contents, error) {
 	text, err := p.get(ctx, "/metrics", nil)
 	if err != nil {
-		return held{}, err
+		return contents{}, err
 	}
-	own := metricValues(string(text))
-	found := held{blocks: int(own["prometheus_tsdb_blocks_loaded"]),
-		repaired: own["prometheus_tsdb_wal_corruptions_total"] > 0}
-	// In milliseconds. Without samples, the times are out of range.
-	from, to := int64(own["prometheus_tsdb_lowest_timestamp"]), int64(own["prometheus_tsdb_head_max_time"])
+	metrics := metricValues(string(text))
+	found := contents{blocks: int(metrics["prometheus_tsdb_blocks_loaded"]),
+		repaired: metrics["prometheus_tsdb_wal_corruptions_total"] > 0}
+	// These are in milliseconds, and out of range if there are no samples.
+	from, to := int64(metrics["prometheus_tsdb_lowest_timestamp"]), int64(metrics["prometheus_tsdb_head_max_time"])
 	if to <= 0 || from > to {
 		return found, nil
 	}
@@ -141,26 +141,26 @@ func (p prometheus) everything(ctx context.Context) (held, error) {
 	var names []string
 	interval := url.Values{"start": {unix(from)}, "end": {unix(to)}}
 	if err := p.ask(ctx, "label/__name__/values", interval, &names); err != nil {
-		return held{}, err
+		return contents{}, err
 	}
 	found.metrics = len(names)
-	// Name by name: count_over_time drops the name, and the remaining labels are not unique.
+	// Query each name separately: count_over_time drops the name, and the remaining labels may not be unique.
 	for _, name := range names {
 		all := fmt.Sprintf("count_over_time({__name__=%q}[%dms])", name, to-from+1)
 		series, err := p.number(ctx, "count("+all+")", to)
 		if err != nil {
-			return held{}, err
+			return contents{}, err
 		}
 		samples, err := p.number(ctx, "sum("+all+")", to)
 		if err != nil {
-			return held{}, err
+			return contents{}, err
 		}
 		found.series, found.samples = found.series+series, found.samples+samples
 	}
 	return found, nil
 }
 
-// number evaluates an expression that has one value, or none, which counts as 0.
+// number evaluates an expression that has at most one value. No value counts as 0.
 func (p prometheus) number(ctx context.Context, expression string, at int64) (int64, error) {
 	var data struct{ Result []struct{ Value [2]any } }
 	if err := p.ask(ctx, "query", url.Values{"query": {expression}, "time": {unix(at)}}, &data); err != nil {
@@ -176,20 +176,20 @@ func (p prometheus) number(ctx context.Context, expression string, at int64) (in
 	return int64(value), nil
 }
 
-// ask decodes the data of an answer of the API.
+// ask sends a request to the API and decodes the data of the response.
 func (p prometheus) ask(ctx context.Context, path string, values url.Values, into any) error {
 	text, err := p.get(ctx, "/api/v1/"+path, values)
 	if err != nil {
 		return err
 	}
-	answer := struct{ Data any }{into}
-	if err := json.Unmarshal(text, &answer); err != nil {
-		return fmt.Errorf("cannot parse the answer to %s: %w", path, err)
+	response := struct{ Data any }{into}
+	if err := json.Unmarshal(text, &response); err != nil {
+		return fmt.Errorf("cannot parse the response to %s: %w", path, err)
 	}
 	return nil
 }
 
-// get fetches a page.
+// get sends a GET request and returns the body of the response.
 func (p prometheus) get(ctx context.Context, path string, values url.Values) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
@@ -204,7 +204,7 @@ func (p prometheus) get(ctx context.Context, path string, values url.Values) ([]
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the answer to %s: %w", path, err)
+		return nil, fmt.Errorf("cannot read the response to %s: %w", path, err)
 	}
 	if response.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("%s: %s: %s", path, response.Status, text)
@@ -212,7 +212,7 @@ func (p prometheus) get(ctx context.Context, path string, values url.Values) ([]
 	return text, nil
 }
 
-// unix formats a time in milliseconds as seconds.
+// unix converts a Unix time in milliseconds to seconds, as text.
 func unix(milliseconds int64) string {
 	return strconv.FormatFloat(float64(milliseconds)/1000, 'f', 3, 64)
 }

@@ -1,17 +1,17 @@
-// Command measuremove measures what visitors get while a stack's address moves from one server to the next. It sends a
-// numbered request each 20 ms on a connection of its own, keeps ten connections open on which it sends one each second,
-// and prints who answered, what was lost, and when. It runs in the Pulumi project's directory, and finds the site by
-// the stack's outputs.
+// Command measuremove measures what visitors experience while a stack's address moves from one server to the next.
+// It sends a numbered request every 20 ms, each on a new connection, keeps ten connections open with one request
+// per second on each, and prints which server answered, which requests were lost, and when. It runs in the Pulumi
+// project's directory and finds the site through the stack's outputs.
 //
 //	measuremove --stack test --json move.json
 //	measuremove --stack test -- pulumi up --yes --stack test
 //
-// It changes nothing itself. Without a command, make the update in another terminal: the measurement ends when the
-// address has moved and the old server has no kept connection any more. It never interrupts a command.
+// It changes nothing itself. Without a command, run the update in another terminal: the measurement ends when the
+// address has moved and no kept connection to the old server remains. It never interrupts a command.
 //
-// The results are Markdown on stdout, the progress and the command's output are on stderr. The n-th request is
-// /.well-known/server?n=..., which the servers' access logs show. Exit codes: 0 a move was measured, 1 it was not, or
-// the command failed, 2 the command line is wrong.
+// The results are Markdown on stdout; progress and the command's output go to stderr. Request n is for
+// /.well-known/server?n=..., which the servers' access logs show. Exit codes: 0 a move was measured, 1 no move was
+// measured or the command failed, 2 the command line is invalid.
 package main
 
 import (
@@ -36,12 +36,12 @@ const (
 	exitUsage    = 2
 )
 
-// clock is the format of times of progress.
+// clock is the time format of progress messages.
 const clock = "15:04:05.000"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	// The second Ctrl-C ends the program.
+	// A second Ctrl-C ends the program.
 	context.AfterFunc(ctx, stop)
 	os.Exit(run(ctx, os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr))
 }
@@ -57,11 +57,11 @@ func run(
 	file := flags.String("json", "", "`file` for the results in JSON, with every request")
 	port := flags.Uint("port", 443, "`port` of the site")
 	flags.DurationVar(&s.interval, "interval", 20*time.Millisecond, "`time` between two requests on new connections")
-	flags.DurationVar(&s.timeout, "timeout", 10*time.Second, "`time` after which a request is given up")
-	flags.IntVar(&s.maxInFlight, "in-flight", 1000, "`number` of requests on new connections at a time, at most")
+	flags.DurationVar(&s.timeout, "timeout", 10*time.Second, "`time` after which a request is abandoned")
+	flags.IntVar(&s.maxInFlight, "in-flight", 1000, "maximum `number` of concurrent requests on new connections")
 	flags.IntVar(&s.visitors, "kept", 10, "`number` of kept connections")
 	flags.DurationVar(&s.keptInterval, "kept-interval", time.Second, "`time` between two requests on a kept connection")
-	flags.DurationVar(&s.after, "after", 10*time.Second, "`time` to continue when the move is over")
+	flags.DurationVar(&s.after, "after", 10*time.Second, "`time` to continue after the move")
 	flags.DurationVar(&s.limit, "limit", time.Hour, "`time` after which the measurement ends in any case")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -80,10 +80,10 @@ func run(
 	return exitMeasured
 }
 
-// check returns the first mistake of the command line.
+// check returns an error for the first problem on the command line.
 func check(s settings, stack string, port uint) error {
 	if stack == "" {
-		return errors.New("--stack is missing: give the name of the stack, such as test")
+		return errors.New("--stack is missing: set it to the name of the stack, such as test")
 	}
 	for _, duration := range []struct {
 		flag  string
@@ -93,21 +93,21 @@ func check(s settings, stack string, port uint) error {
 		{"limit", s.limit},
 	} {
 		if duration.value < time.Millisecond {
-			return fmt.Errorf("--%s is %s: give a time of 1ms or more", duration.flag, duration.value)
+			return fmt.Errorf("--%s is %s: set it to 1ms or more", duration.flag, duration.value)
 		}
 	}
 	switch {
 	case s.maxInFlight < 1:
-		return fmt.Errorf("--in-flight is %d: give a number above 0", s.maxInFlight)
+		return fmt.Errorf("--in-flight is %d: set it to a number above 0", s.maxInFlight)
 	case s.visitors < 0:
-		return fmt.Errorf("--kept is %d: give the number of connections, such as 10", s.visitors)
+		return fmt.Errorf("--kept is %d: set it to the number of connections, such as 10", s.visitors)
 	case port < 1 || port > 65535:
-		return fmt.Errorf("--port is %d: give a port, such as 443", port)
+		return fmt.Errorf("--port is %d: set it to a port, such as 443", port)
 	}
 	return nil
 }
 
-// measureStack measures a move of a stack's address, during a command if there is one.
+// measureStack measures a move of a stack's address, during a command if one is given.
 func measureStack(
 	ctx context.Context, s settings, name string, port uint16, file string, command []string,
 	getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer,
@@ -132,7 +132,7 @@ func measureStack(
 	if s.holder, err = found.holder(ctx, getenv); err != nil {
 		s.log(fmt.Sprintf("measuring without EC2's API: %v", err))
 	}
-	// A file that cannot be written is noticed before the move.
+	// Create the file now, so that an unwritable one fails before the move.
 	var results *os.File
 	if file != "" {
 		if results, err = os.Create(file); err != nil {
@@ -160,7 +160,7 @@ func measureStack(
 	return err
 }
 
-// preflight requires that the old server answers.
+// preflight returns an error unless the old server answers.
 func (s settings) preflight(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
@@ -180,25 +180,26 @@ func (s settings) preflight(ctx context.Context) error {
 	return nil
 }
 
-// commanded is a command that is running, or none.
-type commanded struct {
-	// ctx ends when the measurement has to end before the move is over: on a signal, but not before the command.
+// runningCommand is a command in progress, or none.
+type runningCommand struct {
+	// ctx is canceled when the measurement must end before the move is over: on a signal, but not before the command
+	// ends.
 	ctx context.Context
-	// ended is closed when the command has ended. nil: there is none.
+	// ended is closed when the command has ended, and nil without a command.
 	ended <-chan struct{}
-	// wait awaits the command, and returns its error.
+	// wait waits for the command and returns its error.
 	wait func() error
 }
 
-// start starts a command. A signal from the terminal reaches the command by itself, which then ends.
-func start(ctx context.Context, args []string, stdin io.Reader, stderr io.Writer) (commanded, error) {
+// start starts a command. The terminal sends its signals to the command as well, which then ends.
+func start(ctx context.Context, args []string, stdin io.Reader, stderr io.Writer) (runningCommand, error) {
 	if len(args) == 0 {
-		return commanded{ctx: ctx, wait: func() error { return nil }}, nil
+		return runningCommand{ctx: ctx, wait: func() error { return nil }}, nil
 	}
 	command := exec.Command(args[0], args[1:]...)
 	command.Stdin, command.Stdout, command.Stderr = stdin, stderr, stderr
 	if err := command.Start(); err != nil {
-		return commanded{}, err
+		return runningCommand{}, err
 	}
 	ended, failed := make(chan struct{}), error(nil)
 	go func() {
@@ -212,7 +213,7 @@ func start(ctx context.Context, args []string, stdin io.Reader, stderr io.Writer
 		<-ended
 		stop()
 	})
-	return commanded{ctx: measuring, ended: ended, wait: func() error {
+	return runningCommand{ctx: measuring, ended: ended, wait: func() error {
 		<-ended
 		stop()
 		return failed

@@ -21,7 +21,7 @@ import (
 	"immutable-infra/internal/testsite"
 )
 
-// address is a TCP proxy in front of two servers, as an Elastic IP is. It moves when it has accepted a number of
+// address is a TCP proxy in front of two servers, like an Elastic IP. It moves after it has accepted a number of
 // connections.
 type address struct {
 	net.Listener
@@ -29,7 +29,7 @@ type address struct {
 	servers  [2]string
 	moveAt   int64
 	accepted atomic.Int64
-	// cuts makes the move reset the connections to the old server. Otherwise they live on.
+	// cuts makes the move reset the connections to the old server. Otherwise they stay open.
 	cuts bool
 
 	mutex sync.Mutex
@@ -72,11 +72,11 @@ func (a *address) serve() {
 		a.mutex.Lock()
 		a.open = append(a.open, client, server)
 		a.mutex.Unlock()
-		for _, way := range [][2]net.Conn{{client, server}, {server, client}} {
+		for _, pair := range [][2]net.Conn{{client, server}, {server, client}} {
 			a.ended.Go(func() {
-				_, _ = io.Copy(way[0], way[1]) // until either side ends
-				way[0].Close()
-				way[1].Close()
+				_, _ = io.Copy(pair[0], pair[1]) // until either side ends
+				pair[0].Close()
+				pair[1].Close()
 			})
 		}
 	}
@@ -87,14 +87,14 @@ func (a *address) cut() {
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
 	for _, connection := range a.open {
-		// An error means that it has ended already.
+		// An error means that it is already closed.
 		_ = connection.(*net.TCPConn).SetLinger(0)
 		connection.Close()
 	}
 	a.open = nil
 }
 
-// deployed puts a Pulumi first on the PATH whose stack production has a site that moves from server i-old to i-new.
+// deployed puts a fake Pulumi first on the PATH. Its stack production has a site that moves from server i-old to i-new.
 func deployed(t *testing.T, cuts bool, outputs map[string]string) (arguments []string, variables map[string]string) {
 	t.Helper()
 	from := testsite.Start(t, "localhost", testsite.Serving(serverOld, "r-1"))
@@ -154,7 +154,7 @@ func script(t *testing.T, dir, name, lines string) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+lines+"\n"), 0o755))
 }
 
-// measureWith runs the program.
+// measureWith runs the command with environment variables.
 func measureWith(t *testing.T, variables map[string]string, arguments ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, progress bytes.Buffer
@@ -163,7 +163,7 @@ func measureWith(t *testing.T, variables map[string]string, arguments ...string)
 	return code, out.String(), progress.String()
 }
 
-// results are the parts of the JSON file that tests compare.
+// results holds the parts of the JSON file that tests compare.
 type results struct {
 	Old, New    string
 	Association *struct{ Server string }
@@ -183,11 +183,11 @@ type results struct {
 }
 
 func TestMoveIsMeasuredOverRealConnections(t *testing.T) {
-	for name, cuts := range map[string]bool{"established connections live on": false, "they are cut": true} {
+	for name, cuts := range map[string]bool{"connections stay open": false, "connections are cut": true} {
 		t.Run(name, func(t *testing.T) {
 			arguments, variables := deployed(t, cuts, nil)
 			if !cuts {
-				// The old server never goes: the measurement ends at its limit.
+				// The old server never stops: the measurement ends at its limit.
 				arguments = append(arguments, "--limit", "3s")
 			}
 			file := filepath.Join(t.TempDir(), "move.json")
@@ -220,7 +220,7 @@ func TestMoveIsMeasuredOverRealConnections(t *testing.T) {
 					ends[kept.EndedBy]++
 				}
 			}
-			// On a busy machine, some visitors may not have come before the move.
+			// On a busy machine, some visitors may not have connected before the move.
 			require.Len(t, ends, 1)
 			if cuts {
 				require.Positive(t, ends[kindReset])
@@ -232,7 +232,7 @@ func TestMoveIsMeasuredOverRealConnections(t *testing.T) {
 	}
 }
 
-func TestCommandThatMovesTheAddressIsAwaited(t *testing.T) {
+func TestMeasurementWaitsForTheCommand(t *testing.T) {
 	arguments, _ := deployed(t, true, nil)
 	code, stdout, stderr := measureWith(t, nil, append(arguments, "--", "sh", "-c", "echo moving")...)
 	require.Equal(t, exitMeasured, code, stderr)
@@ -246,7 +246,7 @@ func TestCommandThatMovesTheAddressIsAwaited(t *testing.T) {
 	code, stdout, stderr = measureWith(t, nil, append(arguments, "--", "sh", "-c", "exit 3")...)
 	require.Equal(t, exitFailed, code)
 	require.Contains(t, stderr, "sh -c exit 3: exit status 3")
-	require.Contains(t, stdout, "| before |", "what was measured is printed")
+	require.Contains(t, stdout, "| before |", "the measurements are printed")
 }
 
 func TestStackThatCannotBeMeasuredIsAnError(t *testing.T) {
@@ -275,7 +275,7 @@ func TestStackThatCannotBeMeasuredIsAnError(t *testing.T) {
 	}
 }
 
-func TestAWrongCommandLineSaysWhatToWrite(t *testing.T) {
+func TestInvalidCommandLineErrorSaysWhatToWrite(t *testing.T) {
 	for message, arguments := range map[string][]string{
 		"--stack is missing":           {},
 		"--interval is 0s":             {"--stack", "test", "--interval", "0s"},

@@ -11,10 +11,10 @@ import (
 )
 
 const (
-	// pollPause is the time between two calls of EC2's API, pollTimeout bounds one.
+	// pollPause is the time between two calls of EC2's API; pollTimeout bounds one call.
 	pollPause   = 250 * time.Millisecond
 	pollTimeout = 5 * time.Second
-	// progressPause is the time between two lines of progress, checkPause that between two checks for the end.
+	// progressPause is the time between two progress messages, checkPause the time between two checks for the end.
 	progressPause = 5 * time.Second
 	checkPause    = 100 * time.Millisecond
 )
@@ -24,24 +24,24 @@ type settings struct {
 	site site
 	// old is the id of the server that holds the address before the move.
 	old string
-	// interval is the time between two fresh requests. timeout bounds each request, maxInFlight how many there are at a
-	// time.
+	// interval is the time between two fresh requests. timeout bounds each request, maxInFlight the number of concurrent
+	// fresh requests.
 	interval, timeout time.Duration
 	maxInFlight       int
-	// visitors is the number of visitors who keep a connection, keptInterval the time between two requests of each.
+	// visitors is the number of visitors who keep a connection, keptInterval the time between two of a visitor's requests.
 	visitors     int
 	keptInterval time.Duration
-	// after is for how long the measurement continues when the move is over, limit the longest time that it takes.
+	// after is how long the measurement continues after the move, limit its maximum duration.
 	after, limit time.Duration
-	// holder returns the id of the server that holds the address by EC2's API. Optional.
+	// holder returns the id of the server that holds the address according to EC2's API. Optional.
 	holder func(ctx context.Context) (string, error)
-	// ended is closed when the command that moves the address has ended. nil: there is no command.
+	// ended is closed when the command that moves the address has ended, and nil without a command.
 	ended <-chan struct{}
-	// log gets a line of progress.
+	// log receives progress messages.
 	log func(line string)
 }
 
-// milliseconds is a duration that is a number of milliseconds in JSON, to a tenth.
+// milliseconds is a duration that JSON represents as milliseconds, rounded to a tenth.
 type milliseconds time.Duration
 
 // MarshalJSON implements json.Marshaler.
@@ -49,7 +49,7 @@ func (m milliseconds) MarshalJSON() ([]byte, error) {
 	return json.Marshal(math.Round(float64(m)/float64(100*time.Microsecond)) / 10)
 }
 
-// request is a request on a connection of its own. Times are from the beginning of the measurement.
+// request is a request on its own connection. Times are relative to the beginning of the measurement.
 type request struct {
 	Number int          `json:"number"`
 	Due    milliseconds `json:"dueMs"`
@@ -58,35 +58,36 @@ type request struct {
 	// Connect and Secure are the durations of the TCP and TLS handshakes.
 	Connect milliseconds `json:"connectMs"`
 	Secure  milliseconds `json:"tlsMs"`
-	// Server is the id of the server that answered. Without an answer, Failure is the kind and FailedIn the stage.
+	// Server is the id of the server that answered. Without an answer, Failure is the kind of failure and FailedIn its
+	// stage.
 	Server   string `json:"server,omitempty"`
 	Failure  string `json:"failure,omitempty"`
 	FailedIn stage  `json:"failedIn,omitempty"`
 	Detail   string `json:"detail,omitempty"`
 }
 
-// result is the server that answered, or the kind of the failure.
+// result returns the server that answered, or the kind of failure.
 func (r request) result() string { return r.Server + r.Failure }
 
-// How a kept connection ended, unless it failed.
+// The ways in which a kept connection ends without a failure.
 const (
 	endAnnounced = "announced"
 	endOpen      = "open at the end"
 )
 
-// keptConnection is a connection of a visitor who keeps one, or the failure to open it.
+// keptConnection is a connection that a visitor keeps, or a failed attempt to open one.
 type keptConnection struct {
 	Visitor int          `json:"visitor"`
 	Opened  milliseconds `json:"openedMs"`
 	Ended   milliseconds `json:"endedMs"`
-	// EndedBy is how it ended: announced by the server, open at the end of the measurement, or a kind of failure.
+	// EndedBy is how it ended: announced by the server, open at the end of the measurement, or with a kind of failure.
 	EndedBy  string `json:"endedBy"`
 	FailedIn stage  `json:"failedIn,omitempty"`
 	Detail   string `json:"detail,omitempty"`
-	// Asked is the number of requests, Answers that of the answers by server.
+	// Asked is the number of requests, Answers the number of answers by server.
 	Asked   int            `json:"asked"`
 	Answers map[string]int `json:"answers"`
-	// LastAnswer is when the last answer arrived, or 0.
+	// LastAnswer is the time at which the last answer arrived, or 0.
 	LastAnswer milliseconds `json:"lastAnswerMs,omitempty"`
 }
 
@@ -94,38 +95,39 @@ func (k *keptConnection) fail(err error, in stage) {
 	k.EndedBy, k.FailedIn, k.Detail = kindOf(err), in, err.Error()
 }
 
-// association is when the address moved by EC2's API: between the beginning of the last call that named the old server
-// and the end of the first one that named another.
+// association is the time of the move according to EC2's API: after the beginning of the last call that named the old
+// server and before the end of the first call that named another server.
 type association struct {
 	After  milliseconds `json:"afterMs"`
 	Before milliseconds `json:"beforeMs"`
 	Server string       `json:"server"`
 }
 
-// measurement is a measurement at work, and then its results.
+// measurement is a measurement in progress and, when it has ended, its results.
 type measurement struct {
 	settings
 	began time.Time
 
 	mutex sync.Mutex
-	// fresh are the fresh requests, and kept the kept connections, that have ended.
+	// fresh holds the fresh requests, and kept the kept connections, that have ended.
 	fresh []request
 	kept  []keptConnection
-	// sent counts the fresh requests, inFlight those that have not ended.
+	// sent counts the fresh requests, inFlight those in progress.
 	sent, inFlight, mostInFlight int
-	// results counts the fresh requests by result. last is the last result, and changed when it differed from the one
-	// before it.
+	// results counts the fresh requests by result. last is the most recent result, and changed the time at which it last
+	// changed.
 	results map[string]int
 	last    string
 	changed time.Duration
-	// successor is the first server but the old one that answered a fresh request, and moved when it did.
+	// successor is the first server other than the old one that answered a fresh request, and moved the time of that
+	// answer.
 	successor string
 	moved     time.Duration
-	// open are the open kept connections by visitor.
+	// open holds the open kept connections by visitor.
 	open map[int]openConnection
-	// commandEnded is when the command ended, or 0.
+	// commandEnded is the time at which the command ended, or 0.
 	commandEnded time.Duration
-	// association is nil if EC2's API showed no move.
+	// association is nil if no move was seen in EC2's API.
 	association *association
 }
 
@@ -135,7 +137,8 @@ type openConnection struct {
 	server string
 }
 
-// measure sends requests until the move is over, the limit has passed, or ctx ends. It awaits those in flight.
+// measure sends requests until the move is over, the limit is reached, or ctx is canceled. It waits for the requests in
+// flight.
 func measure(ctx context.Context, s settings) *measurement {
 	m := &measurement{
 		settings: s, began: time.Now(), fresh: []request{}, kept: []keptConnection{},
@@ -158,10 +161,10 @@ func measure(ctx context.Context, s settings) *measurement {
 	return m
 }
 
-// now is the time since the beginning.
+// now returns the time since the beginning.
 func (m *measurement) now() time.Duration { return time.Since(m.began) }
 
-// pause waits until a time since the beginning. It returns false if ctx ends before.
+// pause waits until a time relative to the beginning. It returns false if ctx is canceled first.
 func (m *measurement) pause(ctx context.Context, until time.Duration) bool {
 	timer := time.NewTimer(until - m.now())
 	defer timer.Stop()
@@ -173,7 +176,7 @@ func (m *measurement) pause(ctx context.Context, until time.Duration) bool {
 	}
 }
 
-// await returns when the move is over, or ctx ends.
+// await waits until the move is over or ctx is canceled.
 func (m *measurement) await(ctx context.Context) {
 	check, progress := time.NewTicker(checkPause), time.NewTicker(progressPause)
 	defer check.Stop()
@@ -196,8 +199,9 @@ func (m *measurement) await(ctx context.Context) {
 	}
 }
 
-// over reports whether the move is over: for some time, fresh requests have had one result, and no other server has had
-// a kept connection. Without a command, another server must have answered; with one, it must have ended for as long.
+// over reports whether the move is over: for some time, all fresh requests have had the same result, and no kept
+// connection has been to another server. Without a command, another server must have answered; a command must have
+// ended at least that long ago.
 func (m *measurement) over() bool {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
@@ -223,10 +227,10 @@ func (m *measurement) logProgress() {
 	m.log(fmt.Sprintf("%sin flight: %d; kept connections: %d", text, m.inFlight, len(m.open)))
 }
 
-// sendFresh sends the numbered requests. None is left out: one for which there is no room, or this machine has no time,
-// is sent late.
+// sendFresh sends the numbered requests. None is skipped: when the in-flight limit is reached or this machine is too
+// busy, a request is sent late.
 func (m *measurement) sendFresh(ctx context.Context) {
-	room := make(chan struct{}, m.maxInFlight)
+	slots := make(chan struct{}, m.maxInFlight)
 	var running sync.WaitGroup
 	defer running.Wait()
 	for number := 1; ; number++ {
@@ -235,7 +239,7 @@ func (m *measurement) sendFresh(ctx context.Context) {
 			return
 		}
 		select {
-		case room <- struct{}{}:
+		case slots <- struct{}{}:
 		case <-ctx.Done():
 			return
 		}
@@ -246,12 +250,12 @@ func (m *measurement) sendFresh(ctx context.Context) {
 		m.mutex.Unlock()
 		running.Go(func() {
 			m.record(m.sendOne(number, due))
-			<-room
+			<-slots
 		})
 	}
 }
 
-// sendOne sends a request on a connection of its own, whether or not the measurement ends meanwhile.
+// sendOne sends a request on its own connection, even if the measurement ends meanwhile.
 func (m *measurement) sendOne(number int, due time.Duration) request {
 	r := request{Number: number, Due: milliseconds(due), Sent: milliseconds(m.now())}
 	ctx, cancel := context.WithTimeout(context.Background(), m.timeout)
@@ -292,14 +296,14 @@ func (m *measurement) record(r request) {
 	}
 }
 
-// poll asks EC2's API which server holds the address, until it names another than the old one.
+// poll queries EC2's API for the server that holds the address until it is no longer the old one.
 func (m *measurement) poll(ctx context.Context) {
-	var named time.Duration
+	var lastOld time.Duration
 	var failure string
 	for {
 		began := m.now()
-		asked, cancel := context.WithTimeout(ctx, pollTimeout)
-		holder, err := m.holder(asked)
+		callCtx, cancel := context.WithTimeout(ctx, pollTimeout)
+		holder, err := m.holder(callCtx)
 		cancel()
 		switch {
 		case ctx.Err() != nil:
@@ -310,10 +314,10 @@ func (m *measurement) poll(ctx context.Context) {
 				m.log(failure)
 			}
 		case holder == m.old:
-			named = began
+			lastOld = began
 		case holder != "":
 			m.mutex.Lock()
-			m.association = &association{After: milliseconds(named), Before: milliseconds(m.now()), Server: holder}
+			m.association = &association{After: milliseconds(lastOld), Before: milliseconds(m.now()), Server: holder}
 			m.mutex.Unlock()
 			m.log("EC2's API names " + holder)
 			return
@@ -324,9 +328,9 @@ func (m *measurement) poll(ctx context.Context) {
 	}
 }
 
-// keep is a visitor who keeps a connection, and opens another one when it ends.
+// keep acts as a visitor who keeps a connection and opens a new one when it ends.
 func (m *measurement) keep(ctx context.Context, visitor int) {
-	// Spread, or all of them would send at the same moment.
+	// The visitors are spread over the interval, or all would send at the same moment.
 	phase := m.keptInterval * time.Duration(visitor) / time.Duration(m.visitors)
 	next := func() time.Duration { return m.now() + m.keptInterval - (m.now()-phase)%m.keptInterval }
 	if !m.pause(ctx, phase) {
@@ -339,21 +343,21 @@ func (m *measurement) keep(ctx context.Context, visitor int) {
 		m.kept = append(m.kept, k)
 		delete(m.open, visitor)
 		m.mutex.Unlock()
-		// One that was never used is not replaced before the next request is due.
+		// An unused connection is not replaced before the next request is due.
 		if k.Asked == 0 && !m.pause(ctx, next()) {
 			return
 		}
 	}
 }
 
-// reply is a response on a kept connection, or its end.
+// reply is a response on a kept connection, or the error that ended it.
 type reply struct {
 	server string
 	last   bool
 	err    error
 }
 
-// keepOne opens a connection and sends a request at each moment that next returns, until the connection ends.
+// keepOne opens a connection and sends a request at each time that next returns, until the connection ends.
 func (m *measurement) keepOne(ctx context.Context, visitor int, next func() time.Duration) keptConnection {
 	k := keptConnection{Visitor: visitor + 1, Opened: milliseconds(m.now()), Answers: map[string]int{}}
 	opening, cancel := context.WithTimeout(context.Background(), m.timeout)
@@ -390,28 +394,28 @@ func (m *measurement) keepOne(ctx context.Context, visitor int, next func() time
 		case r := <-replies:
 			due.Stop()
 			if r.err == nil {
-				r.err = fmt.Errorf("a response without a request, by %s", r.server)
+				r.err = fmt.Errorf("unexpected response from %s without a request", r.server)
 			}
 			k.fail(r.err, "")
 			return k
 		case <-due.C:
 		}
 		k.Asked++
-		sending := c.SetWriteDeadline(time.Now().Add(m.timeout))
-		if sending == nil {
-			sending = c.send(fmt.Sprintf("visitor=%d&n=%d", k.Visitor, k.Asked), false)
+		err := c.SetWriteDeadline(time.Now().Add(m.timeout))
+		if err == nil {
+			err = c.send(fmt.Sprintf("visitor=%d&n=%d", k.Visitor, k.Asked), false)
 		}
-		if sending != nil {
-			k.fail(sending, answering)
+		if err != nil {
+			k.fail(err, answering)
 			return k
 		}
-		patience := time.NewTimer(m.timeout)
+		timeout := time.NewTimer(m.timeout)
 		select {
-		case <-patience.C:
+		case <-timeout.C:
 			k.fail(context.DeadlineExceeded, answering)
 			return k
 		case r := <-replies:
-			patience.Stop()
+			timeout.Stop()
 			if r.err != nil {
 				k.fail(r.err, answering)
 				return k

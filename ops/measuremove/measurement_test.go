@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// moving is a route that changes at a time.
+// moving returns a route that changes from the old server to the new one at a time.
 func moving(when time.Duration) func(time.Duration) string {
 	return func(now time.Duration) string {
 		if now < when {
@@ -20,7 +20,7 @@ func moving(when time.Duration) func(time.Duration) string {
 	}
 }
 
-// interrupted is a route that leads to a third destination between two times.
+// interrupted returns a route to the new server that leads to a third destination between two times.
 func interrupted(from, to time.Duration, destination string) func(time.Duration) string {
 	return func(now time.Duration) string {
 		switch {
@@ -34,7 +34,7 @@ func interrupted(from, to time.Duration, destination string) func(time.Duration)
 	}
 }
 
-func TestMoveAtOnceLosesNothing(t *testing.T) {
+func TestInstantMoveLosesNothing(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.route = moving(at(10.05))
 		w.cut(serverOld, at(10.05))
@@ -59,12 +59,13 @@ func TestMoveAtOnceLosesNothing(t *testing.T) {
 		require.Equal(t, endOpen, first[1].EndedBy)
 		require.Equal(t, map[string]int{serverNew: first[1].Asked}, first[1].Answers)
 		require.Equal(t, map[string]int{serverOld: 9}, r.ofVisitor(2)[0].Answers)
-		// Five seconds after each connection that was opened before the first answer of the new server has had one, at 11 s.
+		// It ends five seconds after 11 s, when every connection opened before the new server's first answer has had an
+		// answer.
 		require.InDelta(t, 160, len(r.Fresh), 1)
 	})
 }
 
-func TestOldServerThatStillAnswersIsAWindow(t *testing.T) {
+func TestLateAnswersOfTheOldServerAreInTheWindow(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.route = moving(at(16.05))
 		w.cut(serverOld, at(70.05))
@@ -84,23 +85,23 @@ func TestOldServerThatStillAnswersIsAWindow(t *testing.T) {
 			require.Equal(t, map[string]int{serverOld: answers}, kept.Answers)
 			require.Equal(t, milliseconds(at(70.05)), kept.Ended)
 		}
-		require.InDelta(t, 751, len(r.Fresh), 1, "it ends five seconds after the last connection to the old server")
+		require.InDelta(t, 751, len(r.Fresh), 1, "it ends five seconds after the last connection to the old server does")
 	})
 }
 
-func TestLostPacketsAreLateAnswersOrTimeOuts(t *testing.T) {
+func TestLostPacketsCauseLateAnswersOrTimeouts(t *testing.T) {
 	for name, test := range map[string]struct {
 		timeout  time.Duration
 		window   phase
 		ends     []string
 		lastOpen float64
 	}{
-		"with patience": {
+		"a long timeout": {
 			10 * time.Second,
 			phase{Sent: 60, New: 60, LostSYN: 60, Connects: [5]int{0, 0, 10, 20, 30}, MaxConnect: milliseconds(at(7))},
 			[]string{kindTimedOut, endOpen}, 21,
 		},
-		"without": {
+		"a short timeout": {
 			2 * time.Second,
 			phase{Sent: 60, New: 10, TimedOut: 50, LostSYN: 60, Connects: [5]int{0, 0, 10}, MaxConnect: milliseconds(at(1))},
 			[]string{kindTimedOut, kindTimedOut, endOpen}, 16,
@@ -142,14 +143,14 @@ func TestRefusedConnectionsAreCounted(t *testing.T) {
 			Name: "window", From: milliseconds(at(10.1)), To: milliseconds(at(13)), Sent: 30, Refused: 30,
 		}, r.phase("window"))
 		kept := r.ofVisitor(1)
-		require.Len(t, kept, 6, "the one that is cut, attempts at once and at 11, 12 and 13 s, and the one of 14 s")
+		require.Len(t, kept, 6, "the cut connection, attempts at once and at 11, 12 and 13 s, and the connection at 14 s")
 		for _, attempt := range kept[1:5] {
 			require.Equal(t, []any{"refused", connecting, 0}, []any{attempt.EndedBy, attempt.FailedIn, attempt.Asked})
 		}
 	})
 }
 
-func TestRequestInFlightThatIsCutIsInTheWindow(t *testing.T) {
+func TestRequestCutInFlightIsInTheWindow(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.route = moving(at(10.002))
 		w.cut(serverOld, at(10.002))
@@ -165,7 +166,7 @@ func TestRequestInFlightThatIsCutIsInTheWindow(t *testing.T) {
 	})
 }
 
-func TestServersThatAnswerInTurnAreAWindow(t *testing.T) {
+func TestAlternatingAnswersAreInTheWindow(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.route = func(now time.Duration) string {
 			if now < at(10.05) || now < at(12) && now/(100*time.Millisecond)%2 == 0 {
@@ -205,7 +206,7 @@ func TestReturnOfTheAddressIsReported(t *testing.T) {
 	})
 }
 
-func TestConnectionThatTheServerAnnouncesToCloseIsReplacedBeforeTheMove(t *testing.T) {
+func TestConnectionAnnouncedToCloseIsReplacedBeforeTheMove(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.route = moving(at(10.05))
 		w.cut(serverOld, at(10.05))
@@ -221,11 +222,11 @@ func TestConnectionThatTheServerAnnouncesToCloseIsReplacedBeforeTheMove(t *testi
 			require.Equal(t, expected, keptConnection{EndedBy: kept[i].EndedBy, Asked: kept[i].Asked, Ended: kept[i].Ended})
 		}
 		require.Equal(t, milliseconds(at(11)), kept[4].Opened)
-		require.Equal(t, map[string]int{serverNew: 1}, kept[4].Answers, "which announces its end, too")
+		require.Equal(t, map[string]int{serverNew: 1}, kept[4].Answers, "the new server also announces the end")
 	})
 }
 
-func TestRequestsWithoutRoomAreSentLateAndNoneIsLeftOut(t *testing.T) {
+func TestRequestsBeyondTheInFlightLimitAreSentLateAndNoneIsSkipped(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.route = moving(at(10.05))
 		w.latency = 300 * time.Millisecond
@@ -249,7 +250,7 @@ func TestMeasurementEndsWithoutAMove(t *testing.T) {
 		w.limit = at(20.05)
 		r := w.measure()
 		require.Empty(t, r.New)
-		require.Len(t, r.Fresh, 201, "at its limit")
+		require.Len(t, r.Fresh, 201, "it ends at its limit")
 		require.Equal(t, 201, r.phase("before").Old)
 		require.Len(t, r.Phases, 1)
 		var text strings.Builder
@@ -262,7 +263,7 @@ func TestMeasurementEndsWithoutAMove(t *testing.T) {
 		w.ended = ended
 		timer := time.AfterFunc(at(7.05), func() { close(ended) })
 		defer timer.Stop()
-		require.InDelta(t, 121, len(w.measure().Fresh), 1, "five seconds after the command")
+		require.InDelta(t, 121, len(w.measure().Fresh), 1, "it ends five seconds after the command")
 	})
 	inWorld(t, func(t *testing.T, w *world) {
 		w.route = moving(time.Hour)
@@ -270,7 +271,7 @@ func TestMeasurementEndsWithoutAMove(t *testing.T) {
 		defer cancel()
 		m := measure(ctx, w.settings)
 		require.Len(t, m.fresh, 31)
-		require.Equal(t, serverOld, m.fresh[30].Server, "the request in flight is awaited")
+		require.Equal(t, serverOld, m.fresh[30].Server, "it waits for the request in flight")
 	})
 }
 
@@ -286,7 +287,7 @@ func TestMeasurementContinuesUntilTheCommandEnds(t *testing.T) {
 	})
 }
 
-func TestConnectionWithoutAnAnswerIsAwaited(t *testing.T) {
+func TestMeasurementWaitsForConnectionsWithoutAnAnswer(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.route = moving(at(10.05))
 		w.drains = at(8)
@@ -309,7 +310,7 @@ func TestReportNamesEveryMoment(t *testing.T) {
 		require.NoError(t, r.print(&text))
 		for _, line := range []string{
 			"# example.com at 192.0.2.1, stack production",
-			"2000-01-01T00:00:00Z, a request each 100ms on a connection of its own, given up after 10s.",
+			"2000-01-01T00:00:00Z, a request every 100ms on a new connection, abandoned after 10s.",
 			"| +0.000 s | last call of EC2's API that names i-old |",
 			"| +0.250 s | EC2's API has named i-new |",
 			"| +0.005 s | last answer of i-old |",

@@ -11,27 +11,27 @@ import (
 )
 
 const (
-	// settleTime is for how long the new server must answer every request before the window ends.
+	// settleTime is how long the new server must answer every request before the window ends.
 	settleTime = time.Second
-	// lostSYN is the connect time from which on the first SYN was lost: TCP repeats it after 1 s (RFC 6298).
+	// lostSYN is the connect time at or above which the first SYN was lost: TCP retransmits it after 1 s (RFC 6298).
 	lostSYN = 900 * time.Millisecond
-	// maxRuns is how many lines of results are printed. The JSON file has every request.
+	// maxRuns is the maximum number of printed result lines. The JSON file has every request.
 	maxRuns = 40
 )
 
-// connectBounds are the upper bounds of the classes of connect times: a network's own, the rest below a repeated SYN,
-// and one and two repetitions.
+// connectBounds are the upper bounds of the classes of connect times: normal, slow but without a lost SYN, and with one
+// and two retransmissions.
 var connectBounds = [...]time.Duration{
 	100 * time.Millisecond, lostSYN, 1900 * time.Millisecond, 3500 * time.Millisecond,
 }
 
-// phase are the fresh requests of one part of the measurement, by the moment at which they were sent.
+// phase summarizes the fresh requests sent in one part of the measurement.
 type phase struct {
 	Name string       `json:"name"`
 	From milliseconds `json:"fromMs"`
 	To   milliseconds `json:"toMs"`
 	Sent int          `json:"sent"`
-	// Old, New and Others count the answers by server, the next four the requests without one.
+	// Old, New and Others count the answers by server, the next four fields the requests without an answer.
 	Old      int `json:"old"`
 	New      int `json:"new"`
 	Others   int `json:"others"`
@@ -41,32 +41,32 @@ type phase struct {
 	Failed   int `json:"otherFailures"`
 	// Late counts the requests that were sent more than an interval after they were due.
 	Late int `json:"late"`
-	// LostSYN counts the requests whose first SYN, or its answer, was lost.
+	// LostSYN counts the requests whose first SYN, or the response to it, was lost.
 	LostSYN int `json:"lostSYN"`
-	// Connects counts the connect times by class; the last one has no bound. MaxConnect is the longest.
+	// Connects counts the connect times by class; the last class has no upper bound. MaxConnect is the longest.
 	Connects   [len(connectBounds) + 1]int `json:"connects"`
 	MaxConnect milliseconds                `json:"maxConnectMs"`
 }
 
-// report are the results. Times are from the beginning of the measurement.
+// report holds the results. Times are relative to the beginning of the measurement.
 type report struct {
 	Stack   string    `json:"stack"`
 	Site    string    `json:"site"`
 	Address string    `json:"address"`
 	Began   time.Time `json:"began"`
-	// Interval is that of fresh requests, Timeout that of each request.
+	// Interval is the time between fresh requests, Timeout the limit of each request.
 	Interval milliseconds `json:"intervalMs"`
 	Timeout  milliseconds `json:"timeoutMs"`
-	// Old and New are the servers' ids. New is "" if no other server than the old one answered.
+	// Old and New are the servers' ids. New is "" if only the old server answered.
 	Old string `json:"old"`
 	New string `json:"new"`
-	// Association is when the address moved by EC2's API, if that was asked. Zero is the moment to which the printed
-	// times refer: the association, or else the beginning of the window.
+	// Association is the time of the move according to EC2's API, if it was queried. Printed times are relative to Zero:
+	// the association or, without it, the beginning of the window.
 	Association *association `json:"association,omitempty"`
 	Zero        milliseconds `json:"zeroMs"`
-	// CommandEnded is when the command ended, or 0.
+	// CommandEnded is the time at which the command ended, or 0.
 	CommandEnded milliseconds `json:"commandEndedMs,omitempty"`
-	// FirstNew and LastOld are when the first answer of the new server and the last one of the old server arrived.
+	// FirstNew and LastOld are the arrival times of the new server's first answer and the old server's last one.
 	FirstNew milliseconds `json:"firstNewMs"`
 	LastOld  milliseconds `json:"lastOldMs"`
 	// Settled reports whether the window ended before the measurement.
@@ -74,7 +74,7 @@ type report struct {
 	// LongestGap is the longest time without an answer. It began at GapFrom.
 	LongestGap milliseconds `json:"longestGapMs"`
 	GapFrom    milliseconds `json:"gapFromMs"`
-	// Behind is the largest delay of a request. If it is not small, this machine measured badly.
+	// Behind is the largest delay of a request. If it is not small, this machine was too busy for an accurate measurement.
 	Behind       milliseconds `json:"behindMs"`
 	MostInFlight int          `json:"mostInFlight"`
 	// Returned counts the answers of the old server after the window.
@@ -83,11 +83,11 @@ type report struct {
 	Kept     []keptConnection `json:"kept"`
 	Fresh    []request        `json:"fresh"`
 
-	// windowed are the requests of the window.
+	// windowed holds the requests in the window.
 	windowed []request
 }
 
-// newReport evaluates a measurement that has ended.
+// newReport evaluates a finished measurement.
 func newReport(stack, address string, m *measurement) report {
 	r := report{
 		Stack: stack, Site: m.site.name, Address: address, Began: m.began,
@@ -131,9 +131,10 @@ func newReport(stack, address string, m *measurement) report {
 	return r
 }
 
-// window returns the bounds of the requests that the move affected. It begins with the association, or before it with
-// the first of the requests in a row that the old server did not answer. It ends when the new server has answered every
-// request for the settle time, without a lost SYN. If there was no move, it is empty and at the end.
+// window returns the bounds of the requests that the move affected. It begins with the association, or earlier
+// with the first of the consecutive requests before the new server's first answer that the old server did not
+// answer. It ends when the new server has answered every request for settleTime without a lost SYN. Without a
+// move, the window is empty and at the end.
 func (r report) window() (begin, end int) {
 	if r.New == "" {
 		return len(r.Fresh), len(r.Fresh)
@@ -162,7 +163,7 @@ func (r report) window() (begin, end int) {
 	return begin, len(r.Fresh)
 }
 
-// count evaluates the requests of a phase.
+// count summarizes the requests of a phase.
 func (r report) count(name string, requests []request) phase {
 	p := phase{Name: name, From: requests[0].Sent, To: requests[len(requests)-1].Sent, Sent: len(requests)}
 	for _, request := range requests {
@@ -217,7 +218,7 @@ func (r *report) findGap() {
 	}
 }
 
-// at formats a time as one from the association on.
+// at formats a time relative to Zero.
 func (r report) at(t milliseconds) string {
 	return fmt.Sprintf("%+.3f s", time.Duration(t-r.Zero).Seconds())
 }
@@ -227,7 +228,7 @@ func (r report) print(w io.Writer) error {
 	var text strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&text, format+"\n", args...) }
 	line("# %s at %s, stack %s\n", r.Site, r.Address, r.Stack)
-	line("%s, a request each %s on a connection of its own, given up after %s.\n", r.Began.UTC().Format(time.RFC3339),
+	line("%s, a request every %s on a new connection, abandoned after %s.\n", r.Began.UTC().Format(time.RFC3339),
 		time.Duration(r.Interval), time.Duration(r.Timeout))
 	if r.New == "" {
 		line("**No move was observed**: no other server than %s answered.\n", r.Old)
@@ -244,7 +245,7 @@ func (r report) print(w io.Writer) error {
 	line("\nThe largest delay of a request was %s; up to %d were in flight.\n",
 		time.Duration(r.Behind).Round(time.Millisecond), r.MostInFlight)
 
-	line("## Connect times\n\nTCP repeats a lost SYN after a second, and then again: such a request is slow, " +
+	line("## Connect times\n\nTCP retransmits a lost SYN after a second, and again later: such a request is slow, " +
 		"not lost.\n")
 	line("| phase | up to 0.1 s | 0.9 s | 1.9 s | 3.5 s | longer | longest | first SYN lost |")
 	line("|---|---|---|---|---|---|---|---|")
@@ -258,7 +259,7 @@ func (r report) print(w io.Writer) error {
 	return err
 }
 
-// printMoments prints when the servers changed.
+// printMoments prints the times of the events of the move.
 func (r report) printMoments(line func(format string, args ...any)) {
 	line("| moment | |\n|---|---|")
 	if r.Association != nil {
@@ -279,7 +280,7 @@ func (r report) printMoments(line func(format string, args ...any)) {
 	}
 }
 
-// printRuns prints the results of the window, those in a row in one line.
+// printRuns prints the results in the window, one line for each run of equal results.
 func (r report) printRuns(line func(format string, args ...any)) {
 	if len(r.windowed) == 0 {
 		return
@@ -301,7 +302,7 @@ func (r report) printRuns(line func(format string, args ...any)) {
 	}
 }
 
-// printKept prints the connection that each visitor had at the move, or tried to open next.
+// printKept prints the connection that each visitor had during the move, or tried to open next.
 func (r report) printKept(line func(format string, args ...any)) {
 	if len(r.Kept) == 0 {
 		return
@@ -332,7 +333,7 @@ func (r report) printKept(line func(format string, args ...any)) {
 	}
 }
 
-// counts formats numbers by what they count.
+// counts formats named counts, such as "closed: 1, reset: 2".
 func counts(numbers map[string]int) string {
 	var parts []string
 	for _, name := range slices.Sorted(maps.Keys(numbers)) {

@@ -16,19 +16,19 @@ import (
 	"time"
 )
 
-// serverPath is the path at which each server names itself.
+// serverPath is the path at which each server returns its id.
 const serverPath = "/.well-known/server"
 
-// maxBody is how many bytes of a response are read.
+// maxBody is the maximum number of bytes read from a response.
 const maxBody = 4096
 
 // site is a site at one address.
 type site struct {
-	// name is the site's name, which its certificate must have.
+	// name is the site's domain name, for which its certificate must be valid.
 	name string
 	// dial opens a TCP connection to the address.
 	dial func(ctx context.Context) (net.Conn, error)
-	// roots are the trusted authorities. Default: those of this machine.
+	// roots are the trusted CAs. Default: this machine's.
 	roots *x509.CertPool
 }
 
@@ -41,7 +41,7 @@ const (
 	answering  stage = "response"
 )
 
-// connection is a connection to a site. It speaks HTTP/1.1 by itself: net/http's client repeats a request whose
+// connection is a connection to a site. It implements HTTP/1.1 itself: net/http's client retries a request whose
 // connection broke, and reports neither when a connection ended nor why.
 type connection struct {
 	net.Conn
@@ -49,13 +49,13 @@ type connection struct {
 	reader *bufio.Reader
 }
 
-// opening is how a connection was opened. The stage is the one that failed, or "".
+// opening describes how a connection was opened. failedIn is the stage that failed, or "".
 type opening struct {
 	connect, secure time.Duration
 	failedIn        stage
 }
 
-// open opens a connection until ctx ends.
+// open opens a connection before ctx ends.
 func (s site) open(ctx context.Context) (*connection, opening, error) {
 	began := time.Now()
 	plain, err := s.dial(ctx)
@@ -74,7 +74,7 @@ func (s site) open(ctx context.Context) (*connection, opening, error) {
 	return &connection{Conn: secured, name: s.name, reader: bufio.NewReader(secured)}, done, nil
 }
 
-// close ends the connection at once, without the goodbye of TLS, for which a peer that is gone would be awaited.
+// close closes the connection at once, without TLS's close_notify, which would block if the peer no longer exists.
 func (c *connection) close() {
 	if secured, ok := c.Conn.(*tls.Conn); ok {
 		secured.NetConn().Close()
@@ -82,7 +82,7 @@ func (c *connection) close() {
 }
 
 // send sends a request with a query, which the server's access log shows. last asks the server to close the connection
-// after it.
+// after the response.
 func (c *connection) send(query string, last bool) error {
 	request, err := http.NewRequest(http.MethodGet, "https://"+c.name+serverPath+"?"+query, nil)
 	if err != nil {
@@ -98,7 +98,7 @@ type statusError struct{ status int }
 
 func (e statusError) Error() string { return fmt.Sprintf("status %d", e.status) }
 
-// receive reads a response, and returns the server's id in it. last reports that the server closes the connection.
+// receive reads a response and returns the server id in it. last reports whether the server closes the connection.
 func (c *connection) receive() (server string, last bool, err error) {
 	response, err := http.ReadResponse(c.reader, nil)
 	if err != nil {
@@ -109,14 +109,14 @@ func (c *connection) receive() (server string, last bool, err error) {
 	if err != nil {
 		return "", true, err
 	}
-	var named struct{ Server string }
-	if response.StatusCode != http.StatusOK || json.Unmarshal(body, &named) != nil || named.Server == "" {
+	var parsed struct{ Server string }
+	if response.StatusCode != http.StatusOK || json.Unmarshal(body, &parsed) != nil || parsed.Server == "" {
 		return "", true, statusError{response.StatusCode}
 	}
-	return named.Server, response.Close, nil
+	return parsed.Server, response.Close, nil
 }
 
-// ask sends the only request of a connection, and returns the id of the server that answers before ctx ends.
+// ask sends the only request of a connection and returns the id of the server that answers before ctx ends.
 func (c *connection) ask(ctx context.Context, number int) (server string, err error) {
 	deadline, _ := ctx.Deadline()
 	if err := c.SetDeadline(deadline); err != nil {
@@ -136,8 +136,8 @@ const (
 	kindReset    = "reset"
 )
 
-// kindOf classifies an error: one of the kinds above, "closed", "unreachable", "certificate", "status 503", "client" (a
-// limit of this machine) or "other".
+// kindOf classifies an error: one of the kinds above, "closed", "unreachable", "certificate", a status such as "status
+// 503", "client" (a limit of this machine) or "other".
 func kindOf(err error) string {
 	for _, known := range []struct {
 		err  error
@@ -160,7 +160,7 @@ func kindOf(err error) string {
 	if untrusted := (*tls.CertificateVerificationError)(nil); errors.As(err, &untrusted) {
 		return "certificate"
 	}
-	// The dialer's own error for its deadline is none of the above.
+	// The dialer returns its own error for an exceeded deadline.
 	if timeout := net.Error(nil); errors.As(err, &timeout) && timeout.Timeout() {
 		return kindTimedOut
 	}

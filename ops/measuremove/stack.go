@@ -13,13 +13,13 @@ import (
 	"immutable-infra/probe"
 )
 
-// stack is a stack that has a server.
+// stack is a deployed stack.
 type stack struct {
 	name, domain string
 	address      netip.Addr
-	// server is the id of the server by the stack's outputs.
+	// server is the server id in the stack's outputs.
 	server string
-	// rootsFile is a PEM file of the authorities of the site's certificate, or "".
+	// rootsFile is a PEM file with the CAs of the site's certificate, or "".
 	rootsFile, region string
 }
 
@@ -54,7 +54,7 @@ func readStack(ctx context.Context, name string) (stack, error) {
 	return s, nil
 }
 
-// readJSON decodes the output of a command of Pulumi.
+// readJSON decodes the output of a Pulumi command.
 func readJSON(ctx context.Context, into any, args ...string) error {
 	text, err := program.Pulumi(ctx, args...)
 	if err != nil {
@@ -74,12 +74,12 @@ func (s stack) site(port uint16) (site, error) {
 	}
 	var err error
 	if found.roots, err = probe.Roots(s.rootsFile); err != nil {
-		return site{}, fmt.Errorf("cannot read the authorities of the site's certificate: %w", err)
+		return site{}, fmt.Errorf("cannot read the CAs of the site's certificate: %w", err)
 	}
 	return found, nil
 }
 
-// holder returns a function that asks EC2's API which server holds the VIP.
+// holder returns a function that queries EC2's API for the server that holds the VIP.
 func (s stack) holder(ctx context.Context, getenv func(string) string) (func(context.Context) (string, error), error) {
 	client, err := awsclient.New(ctx, s.region, getenv)
 	if err != nil {

@@ -24,27 +24,27 @@ import (
 const (
 	serverOld = "i-old"
 	serverNew = "i-new"
-	// nowhere is the route of packets that do not arrive, refusing that of a machine without a server.
+	// nowhere is a route on which packets get lost, refusing a route to a machine without a server.
 	nowhere  = ""
 	refusing = "refusing"
 )
 
-// at is a time since the beginning, to a millisecond.
+// at returns a time relative to the beginning, rounded to a millisecond.
 func at(seconds float64) time.Duration {
 	return time.Duration(seconds * float64(time.Second)).Round(time.Millisecond)
 }
 
-// world is a network in virtual time, with two servers that respond after some milliseconds. A request is sent each
+// world is a network in virtual time with two servers that respond after a few milliseconds. A request is sent every
 // 100 ms, and two visitors keep a connection.
 type world struct {
 	settings
 	t     *testing.T
 	began time.Time
-	// route returns where packets of new connections go at a time.
+	// route returns the destination of new connections at a time.
 	route func(now time.Duration) string
 	// latency is how long a server takes to respond.
 	latency time.Duration
-	// drains is when the servers begin to ask visitors to reconnect. 0: never.
+	// drains is when the servers begin to ask visitors to reconnect; 0 means never.
 	drains time.Duration
 
 	servers map[string]listener
@@ -80,7 +80,7 @@ func newWorld(t *testing.T, certificate tls.Certificate, roots *x509.CertPool) *
 // inWorld runs a test in virtual time.
 func inWorld(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Helper()
-	// Its certificate is valid from 1970 on; virtual time begins in 2000.
+	// The certificate is valid from 1970; virtual time begins in 2000.
 	authority := httptest.NewTLSServer(http.NotFoundHandler())
 	defer authority.Close()
 	roots := x509.NewCertPool()
@@ -92,7 +92,7 @@ func (w *world) now() time.Duration { return time.Since(w.began) }
 
 func (w *world) handler(server string) http.Handler {
 	return http.HandlerFunc(func(answer http.ResponseWriter, r *http.Request) {
-		time.Sleep(w.latency) // the latency of the server, in virtual time
+		time.Sleep(w.latency) // in virtual time
 		if r.URL.Path != serverPath {
 			http.NotFound(answer, r)
 			return
@@ -104,7 +104,7 @@ func (w *world) handler(server string) http.Handler {
 	})
 }
 
-// dial connects as TCP does: the first packet is repeated after 1, 3 and 7 s.
+// dial connects like TCP: the first packet is retransmitted after 1, 3 and 7 s.
 func (w *world) dial(ctx context.Context) (net.Conn, error) {
 	for pause := time.Second; ; pause *= 2 {
 		switch server := w.route(w.now()); server {
@@ -136,7 +136,7 @@ func (w *world) cut(server string, when time.Duration) {
 	})
 }
 
-// silence loses what is sent to a server on connections that are open at a time.
+// silence drops data sent to a server, from a time on, on connections that are open then.
 func (w *world) silence(server string, when time.Duration) {
 	w.each(server, when, func(l *link) { l.silent.Store(true) })
 }
@@ -152,7 +152,7 @@ func (w *world) each(server string, when time.Duration, change func(*link)) {
 	w.t.Cleanup(func() { timer.Stop() })
 }
 
-// measure measures, and checks that each request is counted exactly once.
+// measure runs a measurement and requires that each request is counted exactly once.
 func (w *world) measure() report {
 	w.t.Helper()
 	r := newReport("production", "192.0.2.1", measure(w.t.Context(), w.settings))
@@ -190,7 +190,7 @@ func requireAccounted(t *testing.T, r report) {
 	}
 }
 
-// phase returns a phase, which is empty if there is none of the name.
+// phase returns the phase with a name, or an empty phase.
 func (r report) phase(name string) phase {
 	for _, p := range r.Phases {
 		if p.Name == name {
@@ -237,7 +237,7 @@ func (l *link) judge(err error) error {
 	return err
 }
 
-// listener accepts the connections that are sent to it.
+// listener accepts the connections that are sent to the channel.
 type listener chan net.Conn
 
 func (l listener) Accept() (net.Conn, error) {

@@ -12,11 +12,11 @@ import (
 )
 
 const (
-	// debian is the AWS account by which Debian publishes images.
+	// debian is the AWS account that publishes Debian's images.
 	debian = "136693071363"
-	// release is the Debian release of the servers.
+	// release is the servers' Debian release.
 	release = "13"
-	// lookupTimeout bounds the call of the AWS CLI.
+	// lookupTimeout bounds the call to the AWS CLI.
 	lookupTimeout = time.Minute
 )
 

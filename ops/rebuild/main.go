@@ -1,11 +1,11 @@
-// Command rebuild changes the configuration of stacks so that their next update creates a server with the
-// newest Debian: it raises generation, and sets ami to the newest image. It runs in the project's directory,
-// calls the AWS CLI, and changes only the files Pulumi.<stack>.yaml.
+// Command rebuild changes the configuration of stacks so that their next update creates a server with the newest Debian
+// image: it increments generation and sets ami to the newest image. It runs in the project's directory, calls the AWS
+// CLI, and changes only the files Pulumi.<stack>.yaml.
 //
 //	rebuild test production
 //
-// It prints the changes in Markdown. Exit codes: 0 done, 1 failed and no file was changed, 2 the command
-// line is wrong.
+// It prints the changes in Markdown. Exit codes: 0 done, 1 failed and no file was changed, 2 the command line is
+// invalid.
 package main
 
 import (

@@ -70,7 +70,7 @@ func file(t *testing.T, path string) string {
 	return string(content)
 }
 
-func TestARebuildRaisesTheGenerationAndTakesTheNewestImageAndNothingElse(t *testing.T) {
+func TestRebuildChangesOnlyTheGenerationAndTheImage(t *testing.T) {
 	calls := project(t, images)
 	code, stdout, stderr := rebuilt(t, "test", "production")
 	require.Equal(t, exitDone, code, stderr)
@@ -102,10 +102,10 @@ config:
 
 	code, _, stderr = rebuilt(t, "test")
 	require.Equal(t, exitDone, code, stderr)
-	require.Contains(t, file(t, "Pulumi.test.yaml"), "immutable-infra:generation: 3\n", "and once more")
+	require.Contains(t, file(t, "Pulumi.test.yaml"), "immutable-infra:generation: 3\n", "a second time")
 }
 
-func TestAGenerationThatPulumiHasWrittenIsRaised(t *testing.T) {
+func TestQuotedGenerationIsIncremented(t *testing.T) {
 	project(t, images)
 	quoted := strings.Replace(productionStack, "generation: 41", `generation: "41"`, 1)
 	require.NoError(t, os.WriteFile("Pulumi.production.yaml", []byte(quoted), 0o644))
@@ -115,7 +115,7 @@ func TestAGenerationThatPulumiHasWrittenIsRaised(t *testing.T) {
 	require.Contains(t, stdout, "- `production`: generation 42,")
 }
 
-func TestAGenerationThatIsNoNumberIsNamed(t *testing.T) {
+func TestGenerationThatIsNotANumberIsAnError(t *testing.T) {
 	project(t, images)
 	broken := strings.Replace(productionStack, "generation: 41", "generation: newest", 1)
 	require.NoError(t, os.WriteFile("Pulumi.production.yaml", []byte(broken), 0o644))
@@ -126,7 +126,7 @@ func TestAGenerationThatIsNoNumberIsNamed(t *testing.T) {
 	require.Equal(t, broken, file(t, "Pulumi.production.yaml"))
 }
 
-func TestTheStacksOfTheRepositoryCanBeRebuilt(t *testing.T) {
+func TestShippedStacksCanBeRebuilt(t *testing.T) {
 	texts := map[string]string{}
 	for _, stack := range []string{"test", "production"} {
 		texts[stack] = file(t, "../../Pulumi."+stack+".yaml")
@@ -139,7 +139,7 @@ func TestTheStacksOfTheRepositoryCanBeRebuilt(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeRebuiltChangesNoFile(t *testing.T) {
+func TestFailedRebuildChangesNoFile(t *testing.T) {
 	for name, test := range map[string]struct {
 		images, production string
 		stacks             []string
@@ -150,7 +150,7 @@ func TestWhatCannotBeRebuiltChangesNoFile(t *testing.T) {
 			exitFailed, "exit status 253: Unable to locate credentials"},
 		"no image": {`echo '{"Images": []}'`, productionStack, []string{"test"}, exitFailed,
 			"AWS has no image of Debian 13 for arm64 in eu-central-1"},
-		"riddles": {"echo none", productionStack, []string{"test"}, exitFailed, "cannot parse the images of Debian 13"},
+		"no JSON": {"echo none", productionStack, []string{"test"}, exitFailed, "cannot parse the images of Debian 13"},
 		"no such stack": {images, productionStack, []string{"test", "staging"}, exitFailed,
 			"cannot rebuild stack staging: cannot read its configuration: open Pulumi.staging.yaml"},
 		"no image set": {images, "config:\n  aws:region: eu-west-1\n", []string{"test", "production"}, exitFailed,
@@ -176,7 +176,7 @@ func TestWhatCannotBeRebuiltChangesNoFile(t *testing.T) {
 	}
 }
 
-// FuzzStackFile sets another image and generation in any stack's file.
+// FuzzStackFile sets the image and the generation in arbitrary stack files.
 func FuzzStackFile(f *testing.F) {
 	alias := "config:\n  immutable-infra:ami: &a ami-0\n  immutable-infra:generation: *a\n"
 	for _, seed := range []string{testStack, productionStack, "config: []\n", alias, "- a\n", ""} {

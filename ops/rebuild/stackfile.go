@@ -12,12 +12,12 @@ import (
 	"immutable-infra/server"
 )
 
-// settings are the keys of a stack's configuration that this command needs, with the program's defaults.
+// settings are the configuration keys of a stack that this command needs, with the program's defaults.
 type settings struct {
 	Region       string `yaml:"aws:region"`
 	InstanceType string `yaml:"immutable-infra:instanceType"`
 	AMI          string `yaml:"immutable-infra:ami"`
-	// Generation is a number, which `pulumi config set` writes as a string.
+	// Generation is an integer, but `pulumi config set` writes it as a string.
 	Generation string `yaml:"immutable-infra:generation"`
 }
 
@@ -84,8 +84,8 @@ func (f *stackFile) rebuild(ctx context.Context) error {
 	return nil
 }
 
-// set sets a key of the project in the text of a stack's file, and keeps the rest, such as comments. A new
-// key comes after ami.
+// set sets one of the project's keys in the text of a stack's file and keeps the rest, including comments. A new key is
+// inserted after ami.
 func set(text, key, value string) string {
 	line := regexp.MustCompile(`(?m)^( +immutable-infra:` + key + `: *)[^\s#]+`)
 	if line.MatchString(text) {

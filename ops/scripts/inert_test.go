@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// An attacker on a server, a build of the site and Pulumi's state can write to the output of these commands.
-func TestTheRunnerObeysNothingThatADeploymentPrints(t *testing.T) {
+// An attacker on a server, the build of the site and Pulumi's state can all influence the output of these commands.
+func TestRunnerIgnoresCommandsThatADeploymentPrints(t *testing.T) {
 	const prints = "echo ::add-mask::a; echo ::set-output name=a::b >&2; printf ::debug::c; exit 3"
 	inert := func(stdout io.Writer) (log string) {
 		command := exec.CommandContext(t.Context(), "./inert.sh", "bash", "-c", prints)
@@ -43,13 +43,13 @@ func TestTheRunnerObeysNothingThatADeploymentPrints(t *testing.T) {
 	require.NoError(t, file.Close())
 	redirected, err := os.ReadFile(file.Name())
 	require.NoError(t, err)
-	require.Equal(t, "::add-mask::a\n::debug::c", string(redirected), "what is redirected has no line of the script's own")
+	require.Equal(t, "::add-mask::a\n::debug::c", string(redirected), "redirected output contains no line of the script")
 }
 
-// A canceled job has to end an update of Pulumi before it ends.
-func TestCanceledJobEndsItsCommandFirst(t *testing.T) {
-	// The outer shell stands for make, which outlives SIGINT and dies of the others; the inner one for Pulumi.
-	// A shell cannot trap a signal that its parent ignores, such as SIGHUP below nohup. It can if the parent catches it.
+// A canceled job must stop Pulumi's update before it exits.
+func TestCanceledJobStopsItsCommandFirst(t *testing.T) {
+	// The outer shell stands in for make, which survives SIGINT but not the other signals, and the inner one for Pulumi.
+	// A shell cannot trap a signal that its parent ignores (SIGHUP below nohup), but it can if the parent catches it.
 	caught := make(chan os.Signal, 1)
 	signal.Notify(caught, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(caught)
@@ -73,9 +73,9 @@ func TestCanceledJobEndsItsCommandFirst(t *testing.T) {
 			require.ErrorAs(t, command.Wait(), &exit)
 			require.Equal(t, status, exit.ExitCode())
 			stopped := slices.Index(log, "::debug::stopped")
-			require.Positive(t, stopped, "the command was not told: %q", log)
+			require.Positive(t, stopped, "the command was not notified: %q", log)
 			end := strings.Replace(log[0], "::stop-commands::", "::", 1) + "::"
-			require.Equal(t, end, log[len(log)-1], "the runner obeys what comes after this: %q", log)
+			require.Equal(t, end, log[len(log)-1], "the runner obeys commands after this line: %q", log)
 			require.Less(t, stopped, len(log)-1)
 		})
 	}

@@ -11,9 +11,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// gnuOnly are constructs that bash 3.2 or the BSD tools of macOS lack, with an example of each.
+// gnuOnly returns constructs that bash 3.2 or the BSD tools of macOS lack, with an example of each.
 func gnuOnly() map[string]*regexp.Regexp {
-	// The text before a command.
+	// begin matches the text before a command.
 	const begin = "(^|[|&;({`!]|\\b(if|then|do|else|while|until|exec|env|sudo)\\s)\\s*"
 	command := func(names string) *regexp.Regexp {
 		return regexp.MustCompile(begin + "(" + names + `)(\s|$|\))`)
@@ -24,7 +24,7 @@ func gnuOnly() map[string]*regexp.Regexp {
 	return map[string]*regexp.Regexp{
 		`x=$(realpath "$y")`: command("realpath|readarray|mapfile|coproc"),
 		"a | sha256sum":      command("sha256sum|md5sum|tac|nproc|shuf|numfmt|setsid"),
-		// Not curl: macOS and GitHub's runners have it.
+		// curl is not listed: macOS and GitHub's runners have it.
 		"if getent hosts a": command("getent|wget|timeout|ip|ss"),
 		"find . | sort -z":  option("sort", `-[a-zA-Z]*[zV]|--`),
 		"sed -i s/a/b/ c":   option("sed", `-i|-r|--`),
@@ -50,15 +50,15 @@ func gnuOnly() map[string]*regexp.Regexp {
 	}
 }
 
-// TestB11ScriptsOfWhoDeploysNeedNoGNU: operators deploy from macOS, too.
-func TestB11ScriptsOfWhoDeploysNeedNoGNU(t *testing.T) {
-	// These run on Debian or in tests only.
-	others := []string{"unpack.sh", "observatory.sh"}
+// Operators also deploy from macOS.
+func TestB11DeploymentScriptsNeedNoGNUTools(t *testing.T) {
+	// These run only on Debian or in tests.
+	debianOnly := []string{"unpack.sh", "observatory.sh"}
 	scripts, err := filepath.Glob("*.sh")
 	require.NoError(t, err)
 	checked := 0
 	for _, path := range scripts {
-		if slices.Contains(others, path) {
+		if slices.Contains(debianOnly, path) {
 			continue
 		}
 		content, err := os.ReadFile(path)

@@ -11,18 +11,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// rollbacks is a clone in which a stack was deployed twice. Its fake Pulumi prints the history, and records the
-// site's page in an update.
+// rollbacks is a clone with a stack and its deployments. Its fake Pulumi prints the history, and an update records the
+// site's page.
 type rollbacks struct {
 	*machine
-	// project is the program's folder, below the top of the clone.
+	// project is the program's folder, relative to the top of the clone.
 	project string
-	// site is the site's folder, below the top of the clone, and siteDir the configured value.
+	// site is the site's folder, relative to the top of the clone; siteDir is the configured value.
 	site, siteDir string
 	commits       []string
 }
 
-// newRollbacks creates a clone without a commit, with the program in a folder.
+// newRollbacks creates a clone without commits, with the program in a folder.
 func newRollbacks(t *testing.T, project, site, siteDir string) *rollbacks {
 	t.Helper()
 	r := &rollbacks{machine: newMachine(t), project: project, site: site, siteDir: siteDir}
@@ -64,7 +64,7 @@ func (r *rollbacks) put(t *testing.T, name, content string) {
 	require.NoError(t, os.WriteFile(path, []byte(content), 0o644))
 }
 
-// deploy commits all files, and adds the commit to the history.
+// deploy commits all files and adds the commit to the history.
 func (r *rollbacks) deploy(t *testing.T) {
 	t.Helper()
 	r.git(t, "add", "--all")
@@ -84,7 +84,7 @@ func (r *rollbacks) rollBack(t *testing.T, args ...string) (stdout, stderr strin
 		append([]string{"production"}, args...)...)
 }
 
-// deployed returns the pages of all updates.
+// deployed returns the pages that all updates recorded.
 func (r *rollbacks) deployed(t *testing.T) string {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(r.bin, "deployed"))
@@ -95,7 +95,7 @@ func (r *rollbacks) deployed(t *testing.T) string {
 	return string(content)
 }
 
-// refused requires that a rollback fails with a message, and changes and deploys nothing.
+// refused requires that a rollback fails with a message without changing or deploying anything.
 func (r *rollbacks) refused(t *testing.T, message string) {
 	t.Helper()
 	before := r.state(t)
@@ -106,7 +106,7 @@ func (r *rollbacks) refused(t *testing.T, message string) {
 	require.Empty(t, r.deployed(t))
 }
 
-// state describes the clone, by git and by the file system.
+// state describes the clone according to git and the file system.
 func (r *rollbacks) state(t *testing.T) string {
 	t.Helper()
 	out := r.git(t, "status", "--porcelain", "--ignore-submodules=none") + r.git(t, "submodule", "status", "--recursive")
@@ -120,7 +120,7 @@ func TestB10RollBackRestoresTheSite(t *testing.T) {
 		"in a folder of the program":      {".", "site", ""},
 		"configured":                      {".", "blog/source", "./blog/source/"},
 		"around the program":              {"_infra", ".", ".."},
-		"beside the program":              {"ops/infra", "blog", "../../blog"},
+		"next to the program":             {"ops/infra", "blog", "../../blog"},
 		"through a link in the checkout":  {".", "real", "linked"},
 		"through a link to a link and up": {"infra", "real", "away/there"},
 	} {
@@ -147,7 +147,7 @@ func TestB10RollBackRestoresTheSite(t *testing.T) {
 	}
 }
 
-func TestB10RollBackRestoresASiteByItsAbsolutePath(t *testing.T) {
+func TestB10RollBackRestoresASiteAtAnAbsolutePath(t *testing.T) {
 	t.Parallel()
 	r := newRollbacks(t, "infra", "blög site", "")
 	link := filepath.Join(t.TempDir(), "link")
@@ -167,16 +167,16 @@ func TestB10RollBackRestoresASiteByItsAbsolutePath(t *testing.T) {
 	require.Equal(t, "page 0\npage 1\n", r.deployed(t))
 }
 
-func TestB10RollBackRefusesASiteThatIsElsewhere(t *testing.T) {
+func TestB10RollBackRefusesASiteOutsideTheRepository(t *testing.T) {
 	t.Parallel()
 	elsewhere := t.TempDir()
 	for name, test := range map[string]struct{ siteDir, link, message string }{
-		"beside the repository":     {"../blog", "", "siteDir ../blog is not in this repository"},
-		"at an absolute path":       {elsewhere, "", "cannot roll the site back: siteDir " + elsewhere + " is not in"},
-		"through a link":            {"blog", elsewhere, "siteDir blog is not in this repository"},
-		"through a link that turns": {"blog", "blog", "is not in this repository"},
-		"through a link up":         {"blog", "../blog", "is not in this repository"},
-		"in a folder git ignores":   {"ignored", "", "does not contain siteDir ignored"},
+		"next to the repository":  {"../blog", "", "siteDir ../blog is not in this repository"},
+		"at an absolute path":     {elsewhere, "", "cannot roll the site back: siteDir " + elsewhere + " is not in"},
+		"through a link":          {"blog", elsewhere, "siteDir blog is not in this repository"},
+		"through a circular link": {"blog", "blog", "is not in this repository"},
+		"through a link up":       {"blog", "../blog", "is not in this repository"},
+		"in a folder git ignores": {"ignored", "", "does not contain siteDir ignored"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -201,7 +201,7 @@ func TestB10RollBackRefusesASiteThatIsElsewhere(t *testing.T) {
 	r.refused(t, "has no Pulumi.production.yaml")
 }
 
-// withSubmodule returns a clone whose site is a submodule with a submodule, deployed twice, and the site's
+// withSubmodule returns a clone whose site is a submodule with a nested submodule, deployed twice, and the site's
 // repository.
 func withSubmodule(t *testing.T) (r *rollbacks, origin *machine) {
 	t.Helper()
@@ -238,14 +238,14 @@ func TestB10RollBackRestoresSubmodules(t *testing.T) {
 	r, _ := withSubmodule(t)
 	stdout, stderr, err := r.rollBack(t)
 	require.NoError(t, err, stderr)
-	require.Equal(t, "first\nplain\n", r.deployed(t), "its own commit, and that of the submodule in it")
+	require.Equal(t, "first\nplain\n", r.deployed(t), "the site's recorded commit, and that of its submodule")
 	require.Contains(t, stdout, "git submodule update --init --recursive --checkout")
 
 	r.git(t, "restore", "--staged", "--worktree", ":/")
 	r.git(t, "submodule", "--quiet", "update", "--init", "--recursive", "--checkout")
 	require.Equal(t, "", r.git(t, "status", "--porcelain", "--ignore-submodules=none"))
 
-	// A clone with empty submodules.
+	// A clone with empty submodules works, too.
 	require.NoError(t, os.Remove(filepath.Join(r.bin, "deployed")))
 	clone := t.TempDir()
 	r.git(t, "clone", "--quiet", r.dir, clone)
@@ -264,7 +264,7 @@ func TestB10RollBackRefusesToLoseWorkInASubmodule(t *testing.T) {
 		"a changed file": {func(t *testing.T, r *rollbacks, _ *machine) {
 			r.put(t, "site/page", "draft\n")
 		}, "uncommitted changes; commit them"},
-		"a changed file in a submodule's submodule": {func(t *testing.T, r *rollbacks, _ *machine) {
+		"a changed file in a nested submodule": {func(t *testing.T, r *rollbacks, _ *machine) {
 			r.put(t, "site/theme/layout", "draft\n")
 		}, "uncommitted changes; commit them"},
 		"another commit than the recorded one": {func(t *testing.T, _ *rollbacks, site *machine) {
@@ -274,7 +274,7 @@ func TestB10RollBackRefusesToLoseWorkInASubmodule(t *testing.T) {
 			r.git(t, "config", "submodule.site.ignore", "all")
 			r.put(t, "site/page", "draft\n")
 		}, "uncommitted changes; commit them"},
-		"a commit that was not pushed": {func(t *testing.T, r *rollbacks, site *machine) {
+		"an unpushed commit": {func(t *testing.T, r *rollbacks, site *machine) {
 			site.git(t, "commit", "--quiet", "--allow-empty", "--message", "third")
 			r.git(t, "commit", "--quiet", "--all", "--message", "third")
 		}, "the submodule site has commits that are on no remote"},
@@ -288,13 +288,13 @@ func TestB10RollBackRefusesToLoseWorkInASubmodule(t *testing.T) {
 	}
 }
 
-func TestB10RollBackPutsBackWhatItCannotFinish(t *testing.T) {
+func TestB10FailedRollBackRestoresTheCheckout(t *testing.T) {
 	t.Parallel()
 	r, origin := withSubmodule(t)
 	clone := t.TempDir()
 	r.git(t, "clone", "--quiet", "--recurse-submodules", "--shallow-submodules", r.dir, clone)
 	r.dir = clone
-	// The site's repository is gone, and the clone does not have its history.
+	// The site's repository is unavailable, and the clone lacks its history.
 	require.NoError(t, os.Rename(origin.dir, origin.dir+".away"))
 	t.Cleanup(func() { require.NoError(t, os.Rename(origin.dir+".away", origin.dir)) })
 	r.refused(t, "nothing was deployed, this checkout is unchanged")
@@ -317,14 +317,14 @@ func TestB10RollBackRefusesASubmoduleThatWasAFolder(t *testing.T) {
 	r.refused(t, "site is a submodule now, and was part of this repository")
 }
 
-// withLFS returns a clone whose page is in Git LFS, deployed twice, with a git-lfs that has its contents, or
-// does not work. The clone was created without git-lfs.
+// withLFS returns a clone whose page is in Git LFS, deployed twice, with a git-lfs that has the content or does not
+// work. The clone was created without git-lfs.
 func withLFS(t *testing.T, works bool) *rollbacks {
 	t.Helper()
 	r := newRollbacks(t, ".", "site", "")
 	store := t.TempDir()
 	if works {
-		// Like the real program, it finds the content by the pointer on stdin.
+		// Like the real program, it looks up the content by the pointer on stdin.
 		r.program(t, "git-lfs", fmt.Sprintf(`case $1 in
 version) echo git-lfs/3;;
 fetch) echo "fetched $3" >&2; [ -z "$OFFLINE" ];;
@@ -360,19 +360,19 @@ func pointer(digest string, size int) string {
 	return fmt.Sprintf("version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize %d\n", digest, size)
 }
 
-func TestB10RollBackBringsTheContentOfFilesInLFS(t *testing.T) {
+func TestB10RollBackFetchesFilesInLFS(t *testing.T) {
 	t.Parallel()
 	r := withLFS(t, true)
 	_, stderr, err := r.rollBack(t)
 	require.NoError(t, err, stderr)
 	require.Contains(t, stderr, "fetched "+r.commits[0])
 	require.Equal(t, "first\n", r.deployed(t))
-	// This file is the same in both commits, and a pointer in this checkout.
+	// This file is the same in both commits, and was a pointer in this checkout.
 	picture, err := os.ReadFile(filepath.Join(r.dir, "site", "picture"))
 	require.NoError(t, err)
 	require.Equal(t, "first\n", string(picture))
 	r.git(t, "commit", "--quiet", "--message", "back")
-	require.Equal(t, "", r.git(t, "status", "--porcelain"), "git has pointers still")
+	require.Equal(t, "", r.git(t, "status", "--porcelain"), "git still stores pointers")
 
 	withLFS(t, false).refused(t, "install git-lfs, run git lfs install, then: make rollback STACK=production TO=")
 	r = withLFS(t, true)
@@ -380,8 +380,8 @@ func TestB10RollBackBringsTheContentOfFilesInLFS(t *testing.T) {
 	r.refused(t, "cannot fetch the files in Git LFS")
 }
 
-// TestB10DeploymentRefusesACheckoutWithoutItsContent: an empty folder, or a pointer, would be deployed.
-func TestB10DeploymentRefusesACheckoutWithoutItsContent(t *testing.T) {
+// Otherwise, an empty folder or a pointer would be deployed.
+func TestB10DeploymentRefusesAnIncompleteCheckout(t *testing.T) {
 	t.Parallel()
 	deploy := func(t *testing.T, r *rollbacks) (stderr string) {
 		t.Helper()
@@ -403,14 +403,14 @@ func TestB10DeploymentRefusesACheckoutWithoutItsContent(t *testing.T) {
 	require.NoError(t, os.Chmod(filepath.Join(r.dir, "ops", "scripts", "promote.sh"), 0o755))
 	r.put(t, "Pulumi.test.yaml", "config: {}\n")
 	r.deploy(t)
-	// The site at another commit than the recorded one is a change that deploy.sh accepts.
+	// deploy.sh accepts a site at another commit than the recorded one, but promote.sh does not.
 	site := &machine{bin: r.bin, env: r.env, dir: filepath.Join(r.dir, "site")}
 	site.git(t, "checkout", "--quiet", "HEAD~1")
 	r.git(t, "config", "submodule.site.ignore", "all")
 	_, stderr, err := r.run(t, filepath.Join(r.dir, "ops", "scripts", "promote.sh"))
 	require.Error(t, err)
 	require.Contains(t, stderr, "uncommitted changes; commit them",
-		"what was tested could not be found again")
+		"the tested version could not be reproduced")
 	stderr = deploy(t, r)
 	require.Contains(t, stderr, "up --stack production")
 
@@ -429,13 +429,13 @@ func TestB10DeploymentRefusesACheckoutWithoutItsContent(t *testing.T) {
 		"Git LFS pointers without their content; install git-lfs, then run git lfs pull:\nsite: picture\n")
 	require.NotContains(t, stderr, "up --stack")
 
-	// An unpacked archive has no git data to compare with.
+	// An unpacked archive has no git data to check.
 	require.NoError(t, os.RemoveAll(filepath.Join(r.dir, ".git")))
 	stderr = deploy(t, r)
 	require.Contains(t, stderr, "up --stack production")
 }
 
-func TestARollbackPassesOverUpdatesThatOnlyCloseSSH(t *testing.T) {
+func TestRollbackSkipsUpdatesThatOnlyCloseSSH(t *testing.T) {
 	t.Parallel()
 	r := newRollbacks(t, ".", "site", "")
 	for _, content := range []string{"first\n", "failed\n", "latest\n"} {
@@ -446,9 +446,9 @@ func TestARollbackPassesOverUpdatesThatOnlyCloseSSH(t *testing.T) {
 		return fmt.Sprintf(`{"kind": "update", "result": %q, "message": %q, "environment": {"git.head": %q}}`, result,
 			message, r.commits[commit])
 	}
-	const shut = "shut out of SSH"
+	const closeSSH = "shut out of SSH"
 	require.NoError(t, os.WriteFile(filepath.Join(r.bin, "history"), []byte("["+strings.Join([]string{
-		update(2, "succeeded", shut), update(2, "succeeded", "latest"), update(1, "succeeded", shut),
+		update(2, "succeeded", closeSSH), update(2, "succeeded", "latest"), update(1, "succeeded", closeSSH),
 		update(1, "failed", "failed"), update(0, "succeeded", "first"),
 	}, ",")+"]"), 0o644))
 	stdout, stderr, err := r.rollBack(t)

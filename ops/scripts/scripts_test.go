@@ -17,7 +17,7 @@ import (
 	"immutable-infra/internal/testsite"
 )
 
-// machine is the environment of a script, with fake programs first on the PATH.
+// machine is a script's environment, with fake programs first on the PATH.
 type machine struct {
 	bin string
 	env []string
@@ -31,7 +31,7 @@ func newMachine(t *testing.T) *machine {
 	return m
 }
 
-// program creates a fake program from lines of shell.
+// program creates a fake program from a shell script.
 func (m *machine) program(t *testing.T, name, script string) {
 	t.Helper()
 	require.NoError(t, os.WriteFile(filepath.Join(m.bin, name), []byte("#!/bin/sh\nset -e\n"+script+"\n"), 0o755))
@@ -50,22 +50,22 @@ func (m *machine) run(t *testing.T, script string, args ...string) (stdout, stde
 	return out.String(), errors.String(), err
 }
 
-// deployedStack returns a machine whose fake Pulumi has a stack production, with a site that answers as server
-// i-1, with release r-1 and a certificate for a name.
+// deployedStack returns a machine whose fake Pulumi has a stack production. Its site answers as server i-1 with release
+// r-1, and has a certificate for a name.
 func deployedStack(t *testing.T, certificate string, outputs map[string]any) *machine {
 	t.Helper()
 	site := testsite.Start(t, certificate, testsite.Serving("i-1", "r-1"))
 	m := newMachine(t)
 	outputs["vip"] = site.Address.Addr().String()
-	told, err := json.Marshal(outputs)
+	encoded, err := json.Marshal(outputs)
 	require.NoError(t, err)
 	m.program(t, "pulumi", fmt.Sprintf(`case "$*" in
 "stack output --json --non-interactive --stack production") echo '%s';;
 "config --json --non-interactive --stack production")
   echo '{"immutable-infra:acmeCA": {"value": "%s", "secret": false}}';;
 *) echo "error: no stack named so: $*" >&2; exit 255;;
-esac`, told, site.Roots))
-	// The proxy does not answer, and programs that only Linux has fail.
+esac`, encoded, site.Roots))
+	// smoke.sh must not need a proxy or these programs: the proxy does not answer, and the programs fail.
 	m.program(t, "getent", "exit 1")
 	m.program(t, "curl", "exit 1")
 	m.env = append(m.env, "PORT=1", "SMOKE_PORT="+strconv.Itoa(int(site.Address.Port())), "WITHIN=0",
@@ -73,7 +73,7 @@ esac`, told, site.Roots))
 	return m
 }
 
-func TestTheSmokeTestSeesTheServerAndTheReleaseOfTheLastUpdate(t *testing.T) {
+func TestSmokeTestChecksTheServerAndTheReleaseOfTheLastUpdate(t *testing.T) {
 	m := deployedStack(t, "localhost", map[string]any{"url": "https://localhost/", "serverId": "i-1", "release": "r-1"})
 	stdout, stderr, err := m.run(t, "smoke.sh", "production")
 	require.NoError(t, err, stderr)
@@ -81,7 +81,7 @@ func TestTheSmokeTestSeesTheServerAndTheReleaseOfTheLastUpdate(t *testing.T) {
 	require.Empty(t, stderr)
 }
 
-func TestTheSmokeTestFailsWithWhatItMissed(t *testing.T) {
+func TestSmokeTestErrorNamesTheMismatch(t *testing.T) {
 	good := func(change string, value any) map[string]any {
 		outputs := map[string]any{"url": "https://localhost/", "serverId": "i-1", "release": "r-1"}
 		outputs[change] = value
@@ -119,8 +119,8 @@ func TestTheSmokeTestFailsWithWhatItMissed(t *testing.T) {
 	require.Contains(t, stderr, "certificate is valid for example.com, not localhost")
 }
 
-// TestB11NeedsAreFoundWithoutDebianPackages: macOS has neither dpkg-query nor apt-get.
-func TestB11NeedsAreFoundWithoutDebianPackages(t *testing.T) {
+// macOS has neither dpkg-query nor apt-get.
+func TestB11RequiredToolsAreFoundWithoutDebianPackages(t *testing.T) {
 	m := newMachine(t)
 	m.env = []string{"PATH=" + m.bin}
 	for _, name := range []string{"bash", "id"} {
@@ -136,7 +136,7 @@ func TestB11NeedsAreFoundWithoutDebianPackages(t *testing.T) {
 	require.Contains(t, stderr, "please install: rclone (on Debian")
 }
 
-func TestAPreviewIsACommentThatGitHubTakes(t *testing.T) {
+func TestPreviewIsAValidGitHubComment(t *testing.T) {
 	m := newMachine(t)
 	m.program(t, "pulumi", "echo \"$*\"; echo '  + aws:ec2/instance:Instance: (replace)'; echo 'Resources: +1 ```` é'")
 	stdout, stderr, err := m.run(t, "preview.sh", "production", "--expect-no-changes")
@@ -146,8 +146,8 @@ func TestAPreviewIsACommentThatGitHubTakes(t *testing.T) {
 		"\n```````diff\npreview --stack production --diff --refresh --non-interactive --color never --suppress-progress "+
 			"--expect-no-changes\n")
 	require.True(t, strings.HasSuffix(stdout, "Resources: +1 ```` é\n```````\n"),
-		"the fence is longer than what is within: %s", stdout)
-	require.Contains(t, stderr, "Resources: +1", "the log has it, too")
+		"the fence is longer than any in the output: %s", stdout)
+	require.Contains(t, stderr, "Resources: +1", "the log also has the output")
 
 	m.program(t, "pulumi", `
 i=0; while [ $i -lt 9000 ]; do echo "~ é property $i"; i=$((i+1)); done; echo "Resources: 9000"`)
@@ -163,7 +163,7 @@ i=0; while [ $i -lt 9000 ]; do echo "~ é property $i"; i=$((i+1)); done; echo "
 	require.True(t, strings.ToValidUTF8(stdout, "") == stdout)
 }
 
-func TestAPreviewThatFailsIsShownAndFails(t *testing.T) {
+func TestFailedPreviewIsShownAndFails(t *testing.T) {
 	m := newMachine(t)
 	m.program(t, "pulumi", "echo 'error: no changes were expected but changes were proposed' >&2; exit 4")
 	stdout, _, err := m.run(t, "preview.sh", "production")
@@ -178,7 +178,7 @@ func TestAPreviewThatFailsIsShownAndFails(t *testing.T) {
 	require.Contains(t, stderr, "no stack given")
 }
 
-// repository returns a clone on the branch main with a file, and a fake gh that records its calls.
+// repository returns a machine with a clone on the branch main and a fake gh that records its calls.
 func repository(t *testing.T) (m *machine, origin, calls string) {
 	t.Helper()
 	m = newMachine(t)
@@ -216,7 +216,7 @@ func (m *machine) propose(t *testing.T) (stdout, stderr string, err error) {
 	return m.run(t, "propose.sh", "rebuild", "Rebuild it", "/tmp/body.md")
 }
 
-func TestChangesBecomeTheOnePullRequestOfTheirBranch(t *testing.T) {
+func TestChangesUpdateASinglePullRequest(t *testing.T) {
 	m, origin, calls := repository(t)
 	read := func() string {
 		content, err := os.ReadFile(calls)
@@ -239,7 +239,7 @@ func TestChangesBecomeTheOnePullRequestOfTheirBranch(t *testing.T) {
 	_, stderr, err = m.propose(t)
 	require.NoError(t, err, stderr)
 	require.Equal(t, "3", m.git(t, "--git-dir", origin, "show", "rebuild:file"))
-	require.Equal(t, "2", m.git(t, "--git-dir", origin, "rev-list", "--count", "rebuild"), "one commit on main")
+	require.Equal(t, "2", m.git(t, "--git-dir", origin, "rev-list", "--count", "rebuild"), "one commit on top of main")
 	require.True(t, strings.HasSuffix(read(), "pr edit 42 --title Rebuild it --body-file /tmp/body.md\n"), read())
 }
 
@@ -258,7 +258,7 @@ func TestWithoutChangesNothingIsProposed(t *testing.T) {
 	require.Contains(t, stderr, "the checkout is on no branch")
 }
 
-func TestARebuildMayGoStraightToTheDeployment(t *testing.T) {
+func TestRebuildCanBeDeployedDirectly(t *testing.T) {
 	m, origin, calls := repository(t)
 	stdout, stderr, err := m.run(t, "land.sh", "Rebuild it")
 	require.NoError(t, err, stderr)
@@ -286,8 +286,8 @@ func TestARebuildMayGoStraightToTheDeployment(t *testing.T) {
 	require.NotContains(t, string(content), "workflow run")
 }
 
-// checkout returns a machine with a checkout of two stacks, whose fake Pulumi records its command lines, and
-// fails for those that match FAILS.
+// checkout returns a machine with a checkout that has two stacks. Its fake Pulumi records its command lines and fails
+// for those that match FAILS.
 func checkout(t *testing.T) *machine {
 	t.Helper()
 	m := newMachine(t)
@@ -298,10 +298,10 @@ func checkout(t *testing.T) *machine {
 		require.NoError(t, os.MkdirAll(filepath.Join(m.dir, "ops", "scripts"), 0o755))
 		require.NoError(t, os.WriteFile(filepath.Join(m.dir, "ops", "scripts", script), content, 0o755))
 	}
-	asked := filepath.Join(m.bin, "asked")
-	smoke := fmt.Sprintf("#!/bin/sh\necho \"smoke $1\" >>%[1]s\ncase \"smoke $1\" in $FAILS) exit 1;; esac\n", asked)
+	calls := filepath.Join(m.bin, "calls")
+	smoke := fmt.Sprintf("#!/bin/sh\necho \"smoke $1\" >>%[1]s\ncase \"smoke $1\" in $FAILS) exit 1;; esac\n", calls)
 	require.NoError(t, os.WriteFile(filepath.Join(m.dir, "ops", "scripts", "smoke.sh"), []byte(smoke), 0o755))
-	m.program(t, "pulumi", fmt.Sprintf("echo \"$*\" >>%[1]s\ncase \"$*\" in $FAILS) exit 1;; esac", asked))
+	m.program(t, "pulumi", fmt.Sprintf("echo \"$*\" >>%[1]s\ncase \"$*\" in $FAILS) exit 1;; esac", calls))
 	for _, stack := range []string{"test", "production"} {
 		require.NoError(t, os.WriteFile(filepath.Join(m.dir, "Pulumi."+stack+".yaml"), []byte("config: {}\n"), 0o644))
 	}
@@ -315,10 +315,10 @@ func checkout(t *testing.T) *machine {
 	return m
 }
 
-// asked returns the command lines of Pulumi and the smoke test.
-func (m *machine) asked(t *testing.T) []string {
+// calls returns the command lines of Pulumi and the smoke test.
+func (m *machine) calls(t *testing.T) []string {
 	t.Helper()
-	content, err := os.ReadFile(filepath.Join(m.bin, "asked"))
+	content, err := os.ReadFile(filepath.Join(m.bin, "calls"))
 	if os.IsNotExist(err) {
 		return nil
 	}
@@ -326,8 +326,8 @@ func (m *machine) asked(t *testing.T) []string {
 	return strings.Split(strings.TrimSpace(string(content)), "\n")
 }
 
-// deployed returns the command lines of a stack's deployment.
-func deployed(stack string) []string {
+// deployCalls returns the command lines of a stack's deployment.
+func deployCalls(stack string) []string {
 	return []string{
 		"up --stack " + stack + " --yes --non-interactive",
 		"smoke " + stack,
@@ -335,97 +335,97 @@ func deployed(stack string) []string {
 	}
 }
 
-func TestAPromotionIsTestThenProduction(t *testing.T) {
+func TestPromotionDeploysTestThenProduction(t *testing.T) {
 	m := checkout(t)
 	stdout, stderr, err := m.run(t, filepath.Join(m.dir, "ops", "scripts", "promote.sh"))
 	require.NoError(t, err, stderr)
-	test := deployed("test")
+	test := deployCalls("test")
 	test[0] += " --yes"
-	require.Equal(t, append(test, deployed("production")...), m.asked(t))
+	require.Equal(t, append(test, deployCalls("production")...), m.calls(t))
 	require.Contains(t, stdout, `"all of it": test, then production`)
 	require.Contains(t, stdout, "production: check that no change is left: done in ")
 	require.Contains(t, stdout, " is on test and production\n")
 }
 
-func TestAPromotionStopsAtTheFirstFailure(t *testing.T) {
+func TestPromotionStopsAtTheFirstFailure(t *testing.T) {
 	for name, test := range map[string]struct {
 		fails   string
 		steps   int
 		message string
 	}{
-		"the update of test":         {"*up*test*", 1, "cannot deploy to test; production was not touched"},
-		"the visit to test":          {"*smoke*test*", 2, "cannot deploy to test; production was not touched"},
-		"what is left to do in test": {"*preview*test*", 3, "cannot deploy to test; production was not touched"},
-		"the update of production":   {"*up*production*", 4, "make rollback STACK=production"},
-		"the visit to production":    {"*smoke*production*", 5, "make rollback STACK=production"},
-		"what is left in production": {"*preview*production*", 6, "make rollback STACK=production"},
+		"the update of test":            {"*up*test*", 1, "cannot deploy to test; production was not touched"},
+		"the smoke test of test":        {"*smoke*test*", 2, "cannot deploy to test; production was not touched"},
+		"pending changes in test":       {"*preview*test*", 3, "cannot deploy to test; production was not touched"},
+		"the update of production":      {"*up*production*", 4, "make rollback STACK=production"},
+		"the smoke test of production":  {"*smoke*production*", 5, "make rollback STACK=production"},
+		"pending changes in production": {"*preview*production*", 6, "make rollback STACK=production"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := checkout(t)
 			m.env = append(m.env, "FAILS="+test.fails)
 			_, stderr, err := m.run(t, filepath.Join(m.dir, "ops", "scripts", "promote.sh"))
 			require.Error(t, err)
-			require.Len(t, m.asked(t), test.steps)
+			require.Len(t, m.calls(t), test.steps)
 			require.Contains(t, stderr, ": failed after ")
 			require.Contains(t, stderr, test.message)
 		})
 	}
 }
 
-func TestTheMachineThatDeploysIsLetInForTheTimeOfTheUpdate(t *testing.T) {
-	const update, shut = "up --stack test --yes --non-interactive", "up --stack test --yes --non-interactive " +
+func TestSSHIsOpenToTheDeployingMachineOnlyDuringTheUpdate(t *testing.T) {
+	const update, closeSSH = "up --stack test --yes --non-interactive", "up --stack test --yes --non-interactive " +
 		"--skip-preview --message shut out of SSH --target **::network-runner-ssh"
-	visit, left := deployed("test")[1], deployed("test")[2]
+	smoke, preview := deployCalls("test")[1], deployCalls("test")[2]
 	for name, test := range map[string]struct {
 		config, preset, fails string
 		calls                 []string // each with the address in SSH_FROM
-		told                  string
+		message               string
 	}{
 		"its public address": {"true", "", "",
-			[]string{update + " from=203.0.113.7/32", shut + " from=", visit, left + " from="}, ""},
-		"as Pulumi quotes it": {`"true"`, "", "",
-			[]string{update + " from=203.0.113.7/32", shut + " from=", visit, left + " from="}, ""},
-		"an address that is set": {"true", "198.51.100.9/32", "",
-			[]string{update + " from=198.51.100.9/32", shut + " from=", visit, left + " from="}, ""},
-		"the update fails": {"true", "", "*interactive", []string{update + " from=203.0.113.7/32", shut + " from="},
+			[]string{update + " from=203.0.113.7/32", closeSSH + " from=", smoke, preview + " from="}, ""},
+		"a value that Pulumi quoted": {`"true"`, "", "",
+			[]string{update + " from=203.0.113.7/32", closeSSH + " from=", smoke, preview + " from="}, ""},
+		"an address in SSH_FROM": {"true", "198.51.100.9/32", "",
+			[]string{update + " from=198.51.100.9/32", closeSSH + " from=", smoke, preview + " from="}, ""},
+		"the update fails": {"true", "", "*interactive", []string{update + " from=203.0.113.7/32", closeSSH + " from="},
 			"failed after"},
-		"it cannot be shut out": {"true", "", "*target*", []string{update + " from=203.0.113.7/32", shut + " from="},
+		"SSH cannot be closed": {"true", "", "*target*", []string{update + " from=203.0.113.7/32", closeSSH + " from="},
 			"SSH may still be open to this machine"},
-		"nobody says its address": {"true", "", "curl", nil, "set SSH_FROM"},
-		"not configured":          {"false", "198.51.100.9/32", "", []string{update + " from=", visit, left + " from="}, ""},
+		"no known address": {"true", "", "curl", nil, "set SSH_FROM"},
+		"not configured":   {"false", "198.51.100.9/32", "", []string{update + " from=", smoke, preview + " from="}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := checkout(t)
 			require.NoError(t, os.WriteFile(filepath.Join(m.dir, "Pulumi.test.yaml"),
 				[]byte("config:\n  immutable-infra:sshFromRunner: "+test.config+"\n"), 0o644))
 			m.program(t, "pulumi", fmt.Sprintf("echo \"$* from=$SSH_FROM\" >>%s\ncase \"$*\" in $FAILS) exit 1;; esac",
-				filepath.Join(m.bin, "asked")))
+				filepath.Join(m.bin, "calls")))
 			m.program(t, "curl", `case curl in $FAILS) exit 6;; esac
 case "$*" in *https://checkip.amazonaws.com) echo 203.0.113.7;; esac`)
 			m.env = append(m.env, "FAILS="+test.fails, "SSH_FROM="+test.preset)
 			_, stderr, err := m.run(t, filepath.Join(m.dir, "ops", "scripts", "deploy.sh"), "test")
-			require.Equal(t, test.told != "", err != nil, stderr)
-			require.Contains(t, stderr, test.told)
-			require.Equal(t, test.calls, m.asked(t))
+			require.Equal(t, test.message != "", err != nil, stderr)
+			require.Contains(t, stderr, test.message)
+			require.Equal(t, test.calls, m.calls(t))
 		})
 	}
 }
 
-func TestADeploymentThatIsTerminatedShutsItsMachineOut(t *testing.T) {
+func TestTerminatedDeploymentClosesSSHAgain(t *testing.T) {
 	m := checkout(t)
 	require.NoError(t, os.WriteFile(filepath.Join(m.dir, "Pulumi.test.yaml"),
 		[]byte("config:\n  immutable-infra:sshFromRunner: true\n"), 0o644))
-	// A canceled job signals the script; Pulumi ends by itself.
+	// A canceled job signals the script. Pulumi exits on its own.
 	m.program(t, "pulumi", fmt.Sprintf("echo \"$* $SSH_FROM\" >>%s\ncase \"$*\" in *target*) ;; *) kill -TERM "+
-		"$PPID;; esac", filepath.Join(m.bin, "asked")))
+		"$PPID;; esac", filepath.Join(m.bin, "calls")))
 	m.env = append(m.env, "SSH_FROM=198.51.100.9/32")
 	_, _, err := m.run(t, filepath.Join(m.dir, "ops", "scripts", "deploy.sh"), "test")
 	require.Error(t, err)
-	require.Len(t, m.asked(t), 2)
-	require.Contains(t, m.asked(t)[1], "--target **::network-runner-ssh")
+	require.Len(t, m.calls(t), 2)
+	require.Contains(t, m.calls(t)[1], "--target **::network-runner-ssh")
 }
 
-func TestOnlyWhatIsCommittedIsPromoted(t *testing.T) {
+func TestOnlyCommittedChangesArePromoted(t *testing.T) {
 	m := checkout(t)
 	promote := filepath.Join(m.dir, "ops", "scripts", "promote.sh")
 	require.NoError(t, os.WriteFile(filepath.Join(m.dir, "new"), nil, 0o644))
@@ -436,12 +436,12 @@ func TestOnlyWhatIsCommittedIsPromoted(t *testing.T) {
 	require.NoError(t, os.Remove(filepath.Join(m.dir, "new")))
 
 	// A file changes during the deployment to test.
-	m.program(t, "pulumi", fmt.Sprintf("echo \"$*\" >>%s; touch %s", filepath.Join(m.bin, "asked"),
+	m.program(t, "pulumi", fmt.Sprintf("echo \"$*\" >>%s; touch %s", filepath.Join(m.bin, "calls"),
 		filepath.Join(m.dir, "new")))
 	_, stderr, err = m.run(t, promote)
 	require.Error(t, err)
 	require.Contains(t, stderr, "the checkout changed during the deployment to test")
-	require.Len(t, m.asked(t), 3, "production was not touched")
+	require.Len(t, m.calls(t), 3, "production was not touched")
 
 	for _, args := range [][]string{{"test", "test"}, {"test", "produktion"}} {
 		_, stderr, err = m.run(t, promote, args...)

@@ -30,7 +30,7 @@ func settings() permissions.Settings {
 	}
 }
 
-// policies returns the program's policies by the names of their files in testdata.
+// policies returns the program's policies by the base names of their files in testdata.
 func policies() map[string]permissions.Policy {
 	all := map[string]permissions.Policy{
 		"preview":       settings().Of("production").For(permissions.Preview),
@@ -57,8 +57,8 @@ func everyCall() []permissions.Call {
 	return calls
 }
 
-// typesOfTheProgram returns the resource types in the golden files of the program's stacks.
-func typesOfTheProgram(t *testing.T) []string {
+// programTypes returns the resource types in the golden files of the program's stacks.
+func programTypes(t *testing.T) []string {
 	t.Helper()
 	lists, err := filepath.Glob("../../../testdata/resources-*.txt")
 	require.NoError(t, err)
@@ -68,7 +68,7 @@ func typesOfTheProgram(t *testing.T) []string {
 		content, err := os.ReadFile(list)
 		require.NoError(t, err)
 		for line := range strings.Lines(string(content)) {
-			// Components call nothing themselves.
+			// Components make no API calls.
 			if kind, _, _ := strings.Cut(line, " "); !strings.HasPrefix(kind, "immutable-infra:") {
 				used = append(used, kind)
 			}
@@ -78,28 +78,28 @@ func typesOfTheProgram(t *testing.T) []string {
 	return slices.Compact(used)
 }
 
-func TestEachTypeOfTheProgramIsInTheTableAndNoOtherIs(t *testing.T) {
+func TestTableListsExactlyTheProgramsResourceTypes(t *testing.T) {
 	var known []string
 	for _, resource := range permissions.Resources() {
 		known = append(known, resource.Type)
 		if strings.HasPrefix(resource.Type, "aws:") {
-			require.NotEmpty(t, resource.Calls, "%s: nothing is made without a call", resource.Type)
+			require.NotEmpty(t, resource.Calls, "%s: no resource is created without a call", resource.Type)
 		}
 	}
 	slices.Sort(known)
-	require.Equal(t, typesOfTheProgram(t), known)
+	require.Equal(t, programTypes(t), known)
 }
 
-func TestEachActionIsOfAServiceAndHasItsReason(t *testing.T) {
+func TestActionsAreWellFormedAndHaveAReason(t *testing.T) {
 	for _, call := range everyCall() {
-		require.Regexp(t, `^(ec2|iam|kms|route53|s3):[A-Z][A-Za-z]+\d?[A-Za-z]*$`, call.Action, "and no pattern")
+		require.Regexp(t, `^(ec2|iam|kms|route53|s3):[A-Z][A-Za-z]+\d?[A-Za-z]*$`, call.Action, "a pattern would match more")
 		require.NotEmpty(t, call.Why, call.Action)
 		require.NotEmpty(t, call.Roles, call.Action)
 		require.NotEmpty(t, call.On, call.Action)
 	}
 }
 
-func TestEachActionOfTheTableIsAllowedToThoseWhoNeedItAndToNobodyElse(t *testing.T) {
+func TestRolesAreAllowedExactlyTheActionsThatTheyNeed(t *testing.T) {
 	for _, role := range roles() {
 		var needed, allowed []string
 		for _, call := range everyCall() {
@@ -118,7 +118,7 @@ func TestEachActionOfTheTableIsAllowedToThoseWhoNeedItAndToNobodyElse(t *testing
 	}
 }
 
-func TestAPreviewAndADrillWriteNothing(t *testing.T) {
+func TestPreviewAndDrillAreReadOnly(t *testing.T) {
 	reads := regexp.MustCompile(`^[a-z0-9]+:(Describe|Get|List|Decrypt)`)
 	for _, role := range []permissions.Role{permissions.Preview, permissions.RestoreDrill} {
 		for _, statement := range settings().For(role).Statement {
@@ -129,7 +129,7 @@ func TestAPreviewAndADrillWriteNothing(t *testing.T) {
 	}
 }
 
-func TestThePoliciesAreAsReviewed(t *testing.T) {
+func TestPoliciesMatchTheReviewedFiles(t *testing.T) {
 	for name, policy := range policies() {
 		text, err := policy.JSON(permissions.MaxSize)
 		require.NoError(t, err)
@@ -140,7 +140,7 @@ func TestThePoliciesAreAsReviewed(t *testing.T) {
 	}
 }
 
-func TestAPolicyThatIsTooLargeForARoleIsAnError(t *testing.T) {
+func TestPolicyThatIsTooLargeForARoleIsAnError(t *testing.T) {
 	large := settings()
 	for range 200 {
 		large.ZoneIDs = append(large.ZoneIDs, "Z0123456789ABCDEFGHIJ")
@@ -169,13 +169,13 @@ type request struct {
 	context          map[string]string
 }
 
-// may reports whether a policy allows a request, by AWS's rule: a denial wins, and the default is denial.
-func may(t *testing.T, policy permissions.Policy, r request) bool {
+// allows reports whether a policy allows a request, by AWS's rule: an explicit denial wins, and the default is denial.
+func allows(t *testing.T, policy permissions.Policy, r request) bool {
 	t.Helper()
 	allowed := false
 	for _, statement := range policy.Statement {
-		concerned := func(pattern string) bool { return matches(pattern, r.resource) }
-		if !slices.Contains(statement.Action, r.action) || !slices.ContainsFunc(statement.Resource, concerned) {
+		matchesResource := func(pattern string) bool { return matches(pattern, r.resource) }
+		if !slices.Contains(statement.Action, r.action) || !slices.ContainsFunc(statement.Resource, matchesResource) {
 			continue
 		}
 		met := true
@@ -209,7 +209,7 @@ func matches(pattern, resource string) bool {
 	return regexp.MustCompile(expression).MatchString(resource)
 }
 
-func TestWhatEachRoleMayAndMayNot(t *testing.T) {
+func TestWhatEachRoleCanAndCannotDo(t *testing.T) {
 	const (
 		ours   = "arn:aws:ec2:eu-central-1:123456789012:"
 		state  = "arn:aws:s3:::immutable-infra-state-123456789012-eu-central-1"
@@ -235,33 +235,33 @@ func TestWhatEachRoleMayAndMayNot(t *testing.T) {
 
 	for _, test := range []struct {
 		request
-		what string
-		may  []string
+		what    string
+		allowed []string
 	}{
-		{request{"ec2:DescribeInstances", "*", here}, "look at servers", []string{preview, deployTest, deploy}},
-		{request{"ec2:DescribeInstances", "*", there}, "look at servers elsewhere", nil},
+		{request{"ec2:DescribeInstances", "*", here}, "list servers", []string{preview, deployTest, deploy}},
+		{request{"ec2:DescribeInstances", "*", there}, "list servers in another region", nil},
 		{request{"ec2:TerminateInstances", ours + "instance/i-1", own}, "delete a server", []string{deploy}},
 		{request{"ec2:TerminateInstances", ours + "instance/i-1", foreign}, "delete a server of another project", nil},
 		{request{"ec2:TerminateInstances", ours + "instance/i-1", tags("ResourceTag", "immutable-infra", "other")},
 			"delete a server of another stack", nil},
 		{request{"ec2:TerminateInstances", ours + "instance/i-1", nil}, "delete a server without tags", nil},
 		{request{"ec2:RunInstances", ours + "instance/*", tags("RequestTag", "immutable-infra", "production")},
-			"make a server", []string{deploy}},
-		{request{"ec2:RunInstances", ours + "instance/*", nil}, "make a server that nobody could delete", nil},
-		{request{"ec2:RunInstances", ours + "subnet/subnet-1", foreign}, "make a server in another project's subnet", nil},
-		{request{"ec2:RunInstances", "arn:aws:ec2:eu-central-1::image/ami-1", nil}, "make a server of an image",
+			"create a server", []string{deploy}},
+		{request{"ec2:RunInstances", ours + "instance/*", nil}, "create a server that no role could delete", nil},
+		{request{"ec2:RunInstances", ours + "subnet/subnet-1", foreign}, "create a server in another project's subnet", nil},
+		{request{"ec2:RunInstances", "arn:aws:ec2:eu-central-1::image/ami-1", nil}, "create a server from an image",
 			[]string{deployTest, deploy}},
 		{request{"ec2:AssociateAddress", ours + "elastic-ip/eipalloc-1", own}, "move the VIP", []string{deploy}},
 		{request{"ec2:AssociateAddress", ours + "elastic-ip/eipalloc-1", foreign}, "move another project's address", nil},
-		{request{"ec2:DisassociateAddress", ours + "elastic-ip/eipalloc-1", nil}, "hear that an association has ended",
+		{request{"ec2:DisassociateAddress", ours + "elastic-ip/eipalloc-1", nil}, "learn that an association has ended",
 			[]string{deployTest, deploy}},
 		{request{"ec2:DisassociateAddress", ours + "elastic-ip/eipalloc-1", foreign},
 			"take another project's address off its server", nil},
 		{request{"ec2:ReleaseAddress", ours + "elastic-ip/eipalloc-1", foreign}, "release another project's address", nil},
-		{request{"ec2:CreateTags", ours + "vpc/vpc-1", creates("CreateVpc")}, "make something with tags",
+		{request{"ec2:CreateTags", ours + "vpc/vpc-1", creates("CreateVpc")}, "create a resource with tags",
 			[]string{deployTest}},
 		{request{"ec2:CreateTags", ours + "instance/i-1", tags("RequestTag", "immutable-infra", "test")},
-			"make another project's server its own by tags", nil},
+			"claim another project's server by tags", nil},
 
 		{request{"iam:PassRole", "arn:aws:iam::123456789012:role/immutable-infra/production/web-1a2b3c4",
 			passed("ec2.amazonaws.com")}, "give a server its role", []string{deploy}},
@@ -270,19 +270,19 @@ func TestWhatEachRoleMayAndMayNot(t *testing.T) {
 		{request{"iam:PassRole", "arn:aws:iam::123456789012:role/admin", passed("ec2.amazonaws.com")},
 			"give a server another role", nil},
 		{request{"iam:PutRolePolicy", "arn:aws:iam::123456789012:role/immutable-infra/production/web-1a2b3c4",
-			bounded("production")}, "say what servers may do", []string{deploy}},
+			bounded("production")}, "set the permissions of servers", []string{deploy}},
 		{request{"iam:PutRolePolicy", "arn:aws:iam::123456789012:role/immutable-infra/other/web-1a2b3c4", nil},
-			"say what another stack's servers may do", nil},
+			"set the permissions of another stack's servers", nil},
 		{request{"iam:PutRolePolicy", "arn:aws:iam::123456789012:role/immutable-infra-deploy", nil},
-			"say what the role itself may do", nil},
+			"set the role's own permissions", nil},
 		{request{"iam:UpdateAssumeRolePolicy", "arn:aws:iam::123456789012:role/immutable-infra-preview", nil},
-			"say who may take on a role of workflows", nil},
+			"change who can assume a workflow's role", nil},
 		{request{"iam:GetRole", "arn:aws:iam::123456789012:role/immutable-infra/production/web-1a2b3c4", nil},
-			"look at a server's role", []string{preview, deploy}},
+			"read a server's role", []string{preview, deploy}},
 
 		{request{"s3:GetObject", backup + "/certificates/example.json", nil}, "read certificates' private keys", nil},
 		{request{"s3:GetObject", backup + "/history/manifests/1.json", nil}, "read the monitoring history", []string{drill}},
-		{request{"s3:ListBucket", backup, nil}, "see what is in the backup bucket", []string{preview, deploy, drill}},
+		{request{"s3:ListBucket", backup, nil}, "list the backup bucket", []string{preview, deploy, drill}},
 		{request{"s3:DeleteObjectVersion", backup + "/history/manifests/1.json", nil}, "destroy a backup", nil},
 		{request{"s3:DeleteObject", backup + "/history/manifests/1.json", nil}, "delete a backup", nil},
 		{request{"s3:DeleteObjectVersion", "arn:aws:s3:::test-backup-2026/history/1", nil}, "empty the backup bucket of test",
@@ -290,8 +290,8 @@ func TestWhatEachRoleMayAndMayNot(t *testing.T) {
 		{request{"s3:PutObject", "arn:aws:s3:::production-content-2026/site/index.html", nil}, "upload the site",
 			[]string{deploy}},
 		{request{"s3:PutObject", backup + "/handover/holder.json", nil}, "pose as a server", nil},
-		{request{"s3:PutBucketPolicy", state, nil}, "open the state to others", nil},
-		{request{"s3:PutBucketPolicy", backup, nil}, "have the backup bucket as it should be", nil},
+		{request{"s3:PutBucketPolicy", state, nil}, "make the state readable to others", nil},
+		{request{"s3:PutBucketPolicy", backup, nil}, "set the backup bucket's policy", nil},
 		{request{"s3:GetObject", state + "/.pulumi/stacks/immutable-infra/production.json", nil}, "read the state",
 			[]string{preview, deploy, drill}},
 		{request{"s3:PutObject", state + "/.pulumi/locks/organization/immutable-infra/production/1.json", nil},
@@ -311,19 +311,20 @@ func TestWhatEachRoleMayAndMayNot(t *testing.T) {
 			nil},
 	} {
 		for _, role := range []string{preview, deployTest, deploy, drill} {
-			require.Equal(t, slices.Contains(test.may, role), may(t, policies()[role], test.request), "%s: %s", role, test.what)
+			require.Equal(t, slices.Contains(test.allowed, role), allows(t, policies()[role], test.request), "%s: %s", role,
+				test.what)
 		}
 	}
 }
 
-func TestAPreviewReadsNoBackupWhateverElseItIsAllowed(t *testing.T) {
+func TestPreviewCannotReadBackupsWhateverElseItIsAllowed(t *testing.T) {
 	policy := settings().For(permissions.Preview)
 	policy.Statement = append(policy.Statement, permissions.Statement{
 		Effect: "Allow", Action: []string{"s3:GetObject", "s3:GetObjectVersion"}, Resource: []string{"*"},
 	})
-	require.True(t, may(t, policy, request{"s3:GetObject", "arn:aws:s3:::production-content-2026/SHA256SUMS", nil}))
+	require.True(t, allows(t, policy, request{"s3:GetObject", "arn:aws:s3:::production-content-2026/SHA256SUMS", nil}))
 	for _, action := range []string{"s3:GetObject", "s3:GetObjectVersion"} {
-		require.False(t, may(t, policy,
+		require.False(t, allows(t, policy,
 			request{action, "arn:aws:s3:::production-backup-2026/certificates/example.json", nil}))
 	}
 }

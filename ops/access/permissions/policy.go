@@ -6,7 +6,8 @@ import (
 	"slices"
 )
 
-// Limits of IAM in characters without white space: of all inline policies of a role together, and of a managed policy.
+// IAM's size limits, in characters without white space: for all inline policies of a role together, and for one managed
+// policy.
 const (
 	MaxSize        = 10240
 	MaxManagedSize = 6144
@@ -35,13 +36,12 @@ func (p Policy) JSON(limit int) (string, error) {
 	}
 	if len(text) > limit {
 		return "", fmt.Errorf("a policy has %d characters, more than AWS's limit of %d; configure fewer hosted zones",
-			len(text),
-			limit)
+			len(text), limit)
 	}
 	return string(text), nil
 }
 
-// For returns the policy of a role. For Deploy and Server, the Settings must be of one stack: see Of.
+// For returns the policy of a role. For Deploy and Server, the Settings must be those of a single stack: see Of.
 func (s Settings) For(role Role) Policy {
 	policy := Policy{Version: "2012-10-17"}
 	for _, resource := range append(Resources(), Others()...) {
@@ -61,7 +61,7 @@ func (s Settings) For(role Role) Policy {
 	return policy
 }
 
-// denials returns what a role may never do, even if the table or a policy attached by hand allows it.
+// denials returns statements for what a role must never do, even if the table or a manually attached policy allows it.
 func (s Settings) denials(role Role) []Statement {
 	switch role {
 	case Preview:
@@ -76,7 +76,7 @@ func (s Settings) denials(role Role) []Statement {
 			Sid: "OnlyWithBoundary", Effect: "Deny",
 			Action:   []string{"iam:CreateRole", "iam:PutRolePermissionsBoundary", "iam:PutRolePolicy"},
 			Resource: []string{"*"},
-			// A role without a boundary is denied too.
+			// StringNotEquals also denies a role without a boundary.
 			Condition: Condition{"StringNotEquals": {boundaryKey: s.boundaries()}},
 		}, {
 			Sid: "NoAdministrators", Effect: "Deny",

@@ -13,7 +13,7 @@ import (
 	"immutable-infra/ops/access/permissions"
 )
 
-// recordingFile holds the calls of the real provider; its _source says how they were recorded.
+// recordingFile holds the real provider's API calls. Its _source describes how they were recorded.
 const recordingFile = "testdata/provider/calls.json"
 
 // recording holds the API actions of the provider for one resource type, by phase.
@@ -22,7 +22,7 @@ type recording struct {
 	CreateWith, ReadWith, Update, DeleteWith map[string][]string
 }
 
-// actions returns the actions that a role needs: a preview reads, a deployment calls all.
+// actions returns the actions that a role needs: a preview only reads, a deployment makes all calls.
 func (r recording) actions(role permissions.Role) []string {
 	phases, circumstances := [][]string{r.Read}, []map[string][]string{r.ReadWith}
 	if role == permissions.Deploy {
@@ -48,21 +48,21 @@ func recordings(t *testing.T) map[string]recording {
 	return file.Types
 }
 
-// exception lists actions in which the table differs from the recording, with the reason.
+// exception lists actions that only the table or only the recording has, with the reason.
 type exception struct{ kind, actions, reason string }
 
 // notAllowed lists recorded actions that a role lacks on purpose.
 func notAllowed(role permissions.Role) []exception {
 	const (
-		noIPv6     = "the program has no IPv6 in its VPC"
-		replaced   = "pulumi.ReplaceOnChanges: a server is replaced, never changed in place"
-		notSet     = "the program sets no input that leads to it; drift of it is for an administrator to undo"
-		administer = "the program's roles have none; only an administrator attaches one"
+		noIPv6   = "the program has no IPv6 in its VPC"
+		replaced = "pulumi.ReplaceOnChanges: a server is replaced, never changed in place"
+		notSet   = "the program sets no input that leads to this call; an administrator fixes drift"
+		attached = "the program's roles have no attached policy; only an administrator attaches one"
 	)
 	if role == permissions.Preview {
 		return []exception{
 			{"aws:iam/instanceProfile:InstanceProfile", "iam:RemoveRoleFromInstanceProfile",
-				"a preview writes nothing; if the role is gone, it fails, and a deployment refreshes the profile"},
+				"a preview writes nothing; if the role was deleted, it fails, and a deployment refreshes the profile"},
 		}
 	}
 	return []exception{
@@ -83,27 +83,27 @@ func notAllowed(role permissions.Role) []exception {
 		{"aws:ec2/instance:Instance", "ec2:ModifyInstanceMaintenanceOptions ec2:MonitorInstances", notSet},
 		{"aws:iam/role:Role", "iam:UpdateRole iam:UpdateRoleDescription", notSet},
 		{"aws:iam/role:Role", "iam:DeleteRolePermissionsBoundary",
-			"nothing that a workflow deploys frees a server of its boundary"},
+			"no deployment by a workflow removes a server's boundary"},
 		{"aws:iam/role:Role", "iam:UpdateAssumeRolePolicy",
-			"the program never changes whom a role trusts; an administrator undoes drift of it"},
-		{"aws:iam/role:Role", "iam:DetachRolePolicy", administer},
+			"the program never changes a trust policy; an administrator fixes drift"},
+		{"aws:iam/role:Role", "iam:DetachRolePolicy", attached},
 	}
 }
 
-// notRecorded lists allowed actions that the recording lacks.
+// notRecorded lists allowed actions that are not in the recording.
 func notRecorded(role permissions.Role) []exception {
 	if role == permissions.Preview {
 		return nil
 	}
 	return []exception{
 		{"aws:ec2/routeTable:RouteTable", "ec2:DisassociateRouteTable",
-			"delete: the provider's source ends the associations that the table still has; none was left in the recording"},
+			"delete: by its source, the provider removes remaining associations; the recording had none left"},
 	}
 }
 
-func TestEachTypeOfTheProgramHasARecording(t *testing.T) {
+func TestEachResourceTypeHasARecording(t *testing.T) {
 	recorded := recordings(t)
-	for _, kind := range typesOfTheProgram(t) {
+	for _, kind := range programTypes(t) {
 		if strings.HasPrefix(kind, "aws:") {
 			require.Contains(t, recorded, kind,
 				"%s has no recording of %s: record which API actions the provider calls for the type, and "+
@@ -112,7 +112,7 @@ func TestEachTypeOfTheProgramHasARecording(t *testing.T) {
 	}
 }
 
-func TestTheRolesAllowWhatTheProviderCallsAndEachDifferenceHasAReason(t *testing.T) {
+func TestRolesAllowTheProvidersCallsAndEachDifferenceHasAReason(t *testing.T) {
 	for _, role := range []permissions.Role{permissions.Preview, permissions.Deploy} {
 		var missing, surplus []string
 		recorded := recordings(t)
@@ -131,15 +131,15 @@ func TestTheRolesAllowWhatTheProviderCallsAndEachDifferenceHasAReason(t *testing
 			surplus = append(surplus, without(resource.Type, allowed, known.actions(role))...)
 		}
 		require.ElementsMatch(t, lines(t, notAllowed(role)), missing,
-			"%s: the provider calls what the table does not allow (or notAllowed names what is no difference): add it to the "+
-				"table, or here with a reason", role)
+			"%s: the provider makes calls that the table does not allow (or notAllowed is outdated): add them to the table, or "+
+				"here with a reason", role)
 		require.ElementsMatch(t, lines(t, notRecorded(role)), surplus,
-			"%s: the table allows what the provider was never seen to call (or notRecorded names what is no difference): "+
-				"remove it, or add it here with a reason", role)
+			"%s: the table allows calls that are not in the recording (or notRecorded is outdated): remove them, or add them "+
+				"here with a reason", role)
 	}
 }
 
-// without returns the actions that are not in others, one line for each type and action.
+// without returns the actions that are not in others, as one line for each type and action.
 func without(kind string, actions, others []string) []string {
 	var rest []string
 	for _, action := range actions {

@@ -11,7 +11,7 @@ import (
 type Settings struct {
 	// Project is the name of the Pulumi project, and the tag Project of its resources.
 	Project string
-	// Account is the AWS account's id.
+	// Account is the AWS account id.
 	Account string
 	Region  string
 	// Stacks are the stacks that are deployed. Production is the one that previews and restore drills read.
@@ -23,29 +23,29 @@ type Settings struct {
 	Keys map[string]string
 	// ZoneIDs are the ids of the Route 53 hosted zones of the stacks' names.
 	ZoneIDs []string
-	// Names are the DNS names of the stacks, by stack: a deployment may change their records, and those below them.
-	// A stack without an entry may change all records of the zones.
+	// Names are the stacks' DNS names, by stack: a deployment can change their records and those below them. A stack
+	// without an entry can change all records in the zones.
 	Names map[string][]string
 }
 
-// Scope is a set of resources with the conditions under which actions on them are allowed.
+// Scope is a set of resources, and the condition under which actions on them are allowed.
 type Scope struct {
-	// name is the id of the policy's statement.
+	// name is the Sid of the policy's statement.
 	name      string
 	resources func(Settings) []string
 	condition func(Settings) Condition
 }
 
-// Condition maps operators to keys to values, of which one must match.
+// Condition maps operators to keys to values. One of the values must match.
 type Condition map[string]map[string][]string
 
 func equals(key string, values ...string) Condition {
 	return Condition{"StringEquals": {key: values}}
 }
 
-// made is an EC2 resource of one kind that the request creates with the program's tags. The kind matters: EC2
-// also checks the VPC of a new subnet, and the request's tags would match it.
-func made(kind string) Scope {
+// created is an EC2 resource of one kind that the request creates with the program's tags. The kind matters: EC2 also
+// checks the VPC of a new subnet, which the request's tags would match.
+func created(kind string) Scope {
 	return Scope{
 		name:      "New" + camel(kind),
 		resources: func(s Settings) []string { return s.ec2(kind) },
@@ -61,16 +61,16 @@ func camel(kind string) string {
 	return name
 }
 
-// The scopes. Buckets, roles and profiles have the prefixes that newPrivateBucket and newInstanceProfile in
-// components give them.
+// The scopes. Buckets, roles and profiles have the prefixes that newPrivateBucket and newInstanceProfile in components
+// set.
 var (
 	inRegion = Scope{
 		name:      "LookAtEC2",
 		resources: func(Settings) []string { return []string{"*"} },
 		condition: func(s Settings) Condition { return equals("aws:RequestedRegion", s.Region) },
 	}
-	// beingMade is any EC2 resource that the request creates with tags.
-	beingMade = Scope{
+	// createdWithTags is any EC2 resource that the request creates with tags.
+	createdWithTags = Scope{
 		name:      "TagsOfNew",
 		resources: func(s Settings) []string { return []string{s.anyEC2()} },
 		condition: func(s Settings) Condition {
@@ -83,13 +83,13 @@ var (
 		},
 	}
 	// own is any EC2 resource with the program's tags. EC2 checks each resource of a request, so a request that
-	// includes a foreign one is denied.
+	// includes another project's resource is denied.
 	own = Scope{
 		name:      "Own",
 		resources: func(s Settings) []string { return []string{s.anyEC2()} },
 		condition: func(s Settings) Condition { return s.tags("aws:ResourceTag") },
 	}
-	// untagged are the parts of a server without tags, and its image.
+	// untagged are a server's image and those of its parts that have no tags.
 	untagged = Scope{
 		name: "Untagged",
 		resources: func(s Settings) []string {
@@ -97,7 +97,8 @@ var (
 			return append(s.ec2("network-interface", "volume"), fmt.Sprintf("arn:aws:ec2:%s::image/*", s.Region))
 		},
 	}
-	// untaggedOrOwn is the association of an address, which is gone or has no tags; never one with foreign tags.
+	// untaggedOrOwn is the association of an address, which no longer exists or has no tags. Resources with other
+	// projects' tags do not match.
 	untaggedOrOwn = Scope{
 		name:      "UntaggedOrOwn",
 		resources: func(s Settings) []string { return s.ec2("elastic-ip", "instance", "network-interface") },
@@ -107,7 +108,7 @@ var (
 	}
 
 	serverRoles = Scope{name: "ServerRoles", resources: func(s Settings) []string { return s.servers("role") }}
-	// boundedRoles are the servers' roles that have the stack's boundary, or get it by the request.
+	// boundedRoles are the servers' roles that have the stack's boundary, or get it in the request.
 	boundedRoles = Scope{
 		name:      "BoundedRoles",
 		resources: serverRoles.resources,
@@ -115,7 +116,7 @@ var (
 	}
 	serverProfiles = Scope{name: "ServerProfiles",
 		resources: func(s Settings) []string { return s.servers("instance-profile") }}
-	// passedToServers are the servers' roles, passed to EC2 only.
+	// passedToServers are the servers' roles when they are passed to EC2.
 	passedToServers = Scope{
 		name:      "PassToServers",
 		resources: serverRoles.resources,
@@ -159,8 +160,8 @@ var (
 		resources: func(s Settings) []string { return s.buckets("content", s.Stacks, "") }}
 	contentObjects = Scope{name: "ContentObjects",
 		resources: func(s Settings) []string { return s.buckets("content", s.Stacks, "/*") }}
-	// disposable are the buckets that a deployment may change, empty and delete: all but production's backup bucket,
-	// which an administrator creates by the first update of production.
+	// disposable are the buckets that a deployment can change, empty and delete: all but production's backup bucket,
+	// which an administrator creates with the first update of production.
 	disposable = Scope{name: "Disposable", resources: func(s Settings) []string {
 		return append(s.buckets("backup", s.others(), ""), s.buckets("content", s.Stacks, "")...)
 	}}
@@ -178,12 +179,12 @@ var (
 
 	state = Scope{name: "State", resources: func(s Settings) []string { return []string{"arn:aws:s3:::" + s.StateBucket} }}
 	// stackStates are the objects that Pulumi reads first. Neither they nor stateRecords include the state of these
-	// roles, where a planted command would run as the next administrator. Stack names have no dot, so the pattern
-	// matches no other stack.
+	// roles: a command planted there would run with the next administrator's permissions. Stack names contain no dot,
+	// so the pattern matches no other stack.
 	stackStates = Scope{name: "StackStates", resources: func(s Settings) []string {
 		return append(s.stateObjects("stacks/%s/%s.*"), "arn:aws:s3:::"+s.StateBucket+"/.pulumi/meta.yaml")
 	}}
-	// stateRecords are the objects that an update writes, in the layout of Pulumi's self-managed backends.
+	// stateRecords are the objects that an update writes, in the layout of Pulumi's DIY backends.
 	stateRecords = Scope{name: "StateRecords", resources: func(s Settings) []string {
 		return slices.Concat(s.stateObjects("stacks/%s/%s.*"), s.stateObjects("history/%s/%s/*"),
 			s.stateObjects("backups/%s/%s/*"), stateLocks.resources(s))
@@ -200,7 +201,7 @@ var (
 	everyKey = Scope{name: "Secrets", resources: func(s Settings) []string { return slices.Sorted(maps.Values(s.Keys)) }}
 )
 
-// anyEC2 is the ARN pattern of all EC2 resources in the region.
+// anyEC2 returns the ARN pattern of all EC2 resources in the region.
 func (s Settings) anyEC2() string {
 	return fmt.Sprintf("arn:aws:ec2:%s:%s:*", s.Region, s.Account)
 }
@@ -214,8 +215,8 @@ func (s Settings) ec2(kinds ...string) []string {
 	return arns
 }
 
-// servers returns the ARN patterns of one kind of IAM resources of the stacks' servers. Only these are below the
-// path: the workflows' roles are not.
+// servers returns the ARN patterns of one kind of IAM resource of the stacks' servers. The workflows' roles are not
+// below this path.
 func (s Settings) servers(kind string) []string {
 	var arns []string
 	for _, stack := range slices.Sorted(slices.Values(s.Stacks)) {
@@ -224,16 +225,16 @@ func (s Settings) servers(kind string) []string {
 	return arns
 }
 
-// buckets returns the ARN patterns of the stacks' buckets of a purpose, or of objects in them.
-func (s Settings) buckets(purpose string, stacks []string, objects string) []string {
+// buckets returns the ARN patterns of the stacks' buckets for a purpose or, with a suffix, of objects in them.
+func (s Settings) buckets(purpose string, stacks []string, suffix string) []string {
 	var arns []string
 	for _, stack := range slices.Sorted(slices.Values(stacks)) {
-		arns = append(arns, fmt.Sprintf("arn:aws:s3:::%s-%s-*%s", stack, purpose, objects))
+		arns = append(arns, fmt.Sprintf("arn:aws:s3:::%s-%s-*%s", stack, purpose, suffix))
 	}
 	return arns
 }
 
-// stateObjects returns the ARNs of objects in Pulumi's state. The format gets the project and the stack.
+// stateObjects returns the ARNs of objects in Pulumi's state. The format has verbs for the project and the stack.
 func (s Settings) stateObjects(format string) []string {
 	var arns []string
 	for _, stack := range slices.Sorted(slices.Values(s.Stacks)) {
@@ -242,7 +243,7 @@ func (s Settings) stateObjects(format string) []string {
 	return arns
 }
 
-// Of returns the settings for one stack alone.
+// Of returns the settings for a single stack.
 func (s Settings) Of(stack string) Settings {
 	s.Stacks = []string{stack}
 	keys := map[string]string{}
@@ -253,7 +254,7 @@ func (s Settings) Of(stack string) Settings {
 	return s
 }
 
-// boundaryKey is IAM's condition key for the permissions boundary of the role that a request is about.
+// boundaryKey is IAM's condition key for the permissions boundary of the role in the request.
 const boundaryKey = "iam:PermissionsBoundary"
 
 // BoundaryName returns the name of the permissions boundary of a stack's servers.
@@ -268,15 +269,15 @@ func (s Settings) boundaries() []string {
 	return arns
 }
 
-// others are the stacks but production.
+// others returns the stacks other than production.
 func (s Settings) others() []string {
 	return slices.DeleteFunc(slices.Clone(s.Stacks), func(stack string) bool { return stack == s.Production })
 }
 
-// tags are the program's tags, in a request or on a resource.
-func (s Settings) tags(where string) Condition {
+// tags returns a condition that requires the program's tags; source is aws:RequestTag or aws:ResourceTag.
+func (s Settings) tags(source string) Condition {
 	return Condition{"StringEquals": {
-		where + "/Project": {s.Project},
-		where + "/Stack":   slices.Sorted(slices.Values(s.Stacks)),
+		source + "/Project": {s.Project},
+		source + "/Stack":   slices.Sorted(slices.Values(s.Stacks)),
 	}}
 }

@@ -1,4 +1,4 @@
-// Package program runs other programs: Pulumi, and those of this project.
+// Package program runs other programs: Pulumi and this project's own.
 package program
 
 import (
@@ -14,7 +14,7 @@ import (
 
 const pulumiTimeout = 2 * time.Minute
 
-// Pulumi returns the output of a command of Pulumi, without white space around it. No output is an error.
+// Pulumi runs a Pulumi command and returns its output without surrounding white space. No output is an error.
 func Pulumi(ctx context.Context, args ...string) (string, error) {
 	output, err := Output(ctx, pulumiTimeout, "pulumi", append(args, "--non-interactive")...)
 	if err != nil {
@@ -27,7 +27,7 @@ func Pulumi(ctx context.Context, args ...string) (string, error) {
 	return value, nil
 }
 
-// Output runs a program and returns its stdout. Its stderr goes to the user, since it may be a warning.
+// Output runs a program and returns its stdout. Its stderr goes to the user, since it may contain warnings.
 func Output(ctx context.Context, limit time.Duration, name string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no result within %s", limit))
 	defer cancel()

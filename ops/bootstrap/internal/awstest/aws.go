@@ -1,4 +1,4 @@
-// Package awstest fakes the parts of S3, KMS and STS that bootstrap uses, as AWS or as another S3 server.
+// Package awstest fakes the parts of S3, KMS and STS that bootstrap uses, as AWS or as another S3-compatible store.
 package awstest
 
 import (
@@ -16,16 +16,16 @@ import (
 	"testing"
 )
 
-// Account is the account whose credentials the tests have.
+// Account is the account that the tests' credentials belong to.
 const Account = "123456789012"
 
 // AWS is one AWS account, and the buckets of all accounts.
 type AWS struct {
 	URL string
-	// Unknown lists the bucket settings that the store does not support, by their names in S3's URLs, such as
+	// Unknown lists the bucket settings that the store does not support, by their query parameters in S3's URLs, such as
 	// publicAccessBlock.
 	Unknown []string
-	// NoAccounts denies requests that expect an owner, like stores without AWS accounts.
+	// NoAccounts denies requests with an expected bucket owner, like stores without AWS accounts.
 	NoAccounts bool
 	// NoAliases makes CreateAlias fail.
 	NoAliases bool
@@ -37,22 +37,21 @@ type AWS struct {
 	requests []string
 }
 
-// Bucket is a bucket.
 type Bucket struct {
 	Owner, Region string
-	// Settings are the documents of PUT requests, by the setting's name in S3's URLs.
+	// Settings are the bodies of PUT requests, by the setting's query parameter in S3's URLs.
 	Settings map[string]string
 	Objects  map[string]string
 }
 
-// Key is a key of KMS.
+// Key is a KMS key.
 type Key struct {
 	ID, State, Usage, Spec, Description string
 	Tags                                map[string]string
 	Rotated                             bool
 }
 
-// Start serves an empty account until the test ends, and configures the SDK for it by environment variables.
+// Start serves an empty account until the test ends, and points the SDK to it with environment variables.
 func Start(t *testing.T) *AWS {
 	t.Helper()
 	account := &AWS{buckets: map[string]*Bucket{}, aliases: map[string]*Key{}}
@@ -66,7 +65,7 @@ func Start(t *testing.T) *AWS {
 		"AWS_PROFILE": "", "AWS_REGION": "", "AWS_DEFAULT_REGION": "",
 		"AWS_CONFIG_FILE": none, "AWS_SHARED_CREDENTIALS_FILE": none,
 		"AWS_EC2_METADATA_DISABLED": "true", "AWS_MAX_ATTEMPTS": "1", "AWS_CA_BUNDLE": "",
-		// The variable for all services: with that of a single one, bootstrap assumes a store other than AWS.
+		// This variable covers all services. With AWS_ENDPOINT_URL_S3, bootstrap would assume a store other than AWS.
 		"AWS_ENDPOINT_URL": account.URL, "AWS_ENDPOINT_URL_S3": "", "AWS_ENDPOINT_URL_KMS": "", "AWS_ENDPOINT_URL_STS": "",
 	} {
 		t.Setenv(name, value)
@@ -74,7 +73,7 @@ func Start(t *testing.T) *AWS {
 	return account
 }
 
-// Bucket returns a bucket by its name; nil if there is none.
+// Bucket returns the bucket with a name, or nil.
 func (a *AWS) Bucket(name string) *Bucket {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -98,7 +97,7 @@ func (a *AWS) Keys() []*Key {
 	return slices.Clone(a.keys)
 }
 
-// Key returns the key with an alias; nil if there is none.
+// Key returns the key with an alias, or nil.
 func (a *AWS) Key(alias string) *Key {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -113,8 +112,8 @@ func (a *AWS) PutKey(alias string, key *Key) {
 	a.aliases[alias] = key
 }
 
-// Requests returns the requests since the last call: those of S3 as "PUT NAME?versioning", those of KMS and
-// STS as the names of their actions.
+// Requests returns the requests since the last call: S3's in the form "PUT NAME?versioning", those of KMS and STS as
+// action names.
 func (a *AWS) Requests() []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -123,7 +122,7 @@ func (a *AWS) Requests() []string {
 	return requests
 }
 
-// ServeHTTP answers for the service that the request is for.
+// ServeHTTP dispatches a request to its service.
 func (a *AWS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -245,15 +244,15 @@ func (a *AWS) kms(w http.ResponseWriter, action string, body []byte) {
 	}
 	switch key := find(request.KeyId); {
 	case action == "CreateKey":
-		made := &Key{
+		created := &Key{
 			ID: fmt.Sprintf("%08d-0000-0000-0000-000000000000", len(a.keys)+1), State: "Enabled",
 			Usage: request.KeyUsage, Spec: request.KeySpec, Description: request.Description, Tags: map[string]string{},
 		}
 		for _, tag := range request.Tags {
-			made.Tags[tag.TagKey] = tag.TagValue
+			created.Tags[tag.TagKey] = tag.TagValue
 		}
-		a.keys = append(a.keys, made)
-		describe(made)
+		a.keys = append(a.keys, created)
+		describe(created)
 	case action == "CreateAlias" && a.NoAliases:
 		fail("AccessDeniedException")
 	case action == "CreateAlias":

@@ -14,7 +14,7 @@ import (
 	"strings"
 )
 
-// URL returns the backend's URL of a bucket. endpoint is the URL of an S3-compatible store; "" means AWS.
+// URL returns the backend URL for a bucket. endpoint is the URL of an S3-compatible store; "" means AWS.
 func URL(bucket, region, endpoint string) string {
 	query := url.Values{"region": {region}}
 	if endpoint != "" {
@@ -24,26 +24,26 @@ func URL(bucket, region, endpoint string) string {
 	return (&url.URL{Scheme: "s3", Host: bucket, RawQuery: query.Encode()}).String()
 }
 
-// StateKeys returns the possible keys of a stack's state, of which one exists.
+// StateKeys returns the possible keys of a stack's state. Only one of them exists.
 func StateKeys(project, stack string) []string {
 	key := ".pulumi/stacks/" + project + "/" + stack + ".json"
 	return []string{key, key + ".gz"}
 }
 
-// Backend runs Pulumi in a project's directory, with its state in a bucket.
+// Backend runs Pulumi in a project's directory with its state in a bucket.
 type Backend struct {
 	URL string
 	// Project is the project's directory, and ProjectName its name.
 	Project, ProjectName string
 }
 
-// Login makes the bucket Pulumi's default, which PULUMI_BACKEND_URL overrides.
+// Login makes the bucket Pulumi's default backend. PULUMI_BACKEND_URL overrides it.
 func (b Backend) Login(ctx context.Context) error {
 	_, err := b.run(ctx, "login", b.URL)
 	return err
 }
 
-// HasStack reports whether the state has the stack.
+// HasStack reports whether the state contains the stack.
 func (b Backend) HasStack(ctx context.Context, stack string) (bool, error) {
 	output, err := b.run(ctx, "stack", "ls", "--json")
 	if err != nil {

@@ -17,12 +17,11 @@ import (
 	"immutable-infra/ops/bootstrap/internal/steps"
 )
 
-// versionDays is the retention of replaced versions of the state, in days. A version has some hundred
-// kilobytes, so a year of daily updates costs a few cents a month; damage that an update did to the state is
-// noticed within a year.
+// versionDays is the retention of noncurrent versions of the state, in days. A version has a few hundred kilobytes, so
+// a year of daily updates costs a few cents a month; damage to the state is noticed within a year.
 const versionDays = 365
 
-// Bucket is the bucket for the state.
+// Bucket is the state bucket.
 type Bucket struct {
 	Client *s3.Client
 	Name   string
@@ -31,12 +30,12 @@ type Bucket struct {
 	Partition string
 	// Account is the id of the AWS account that must own the bucket; "" for a store other than AWS.
 	Account string
-	// Compatible marks a store other than AWS: a setting that it does not support is printed, not an error.
+	// Compatible marks a store other than AWS: unsupported settings are printed instead of failing.
 	Compatible bool
 }
 
-// Ensure creates the bucket if it does not exist, applies its settings, and prints a line for each. It
-// replaces an existing policy and lifecycle rules, because the bucket holds nothing but the state.
+// Ensure creates the bucket if it does not exist, applies its settings, and prints a line for each. It replaces an
+// existing policy and lifecycle rules because the bucket holds nothing but the state.
 func (b Bucket) Ensure(ctx context.Context, printer *steps.Printer) error {
 	if err := printer.Run("state bucket "+b.Name, func() (string, error) { return b.create(ctx) }); err != nil {
 		return err
@@ -44,8 +43,8 @@ func (b Bucket) Ensure(ctx context.Context, printer *steps.Printer) error {
 	for _, setting := range b.settings() {
 		err := printer.Run(setting.name, func() (string, error) {
 			err := setting.put(ctx)
-			if b.Compatible && isUnknown(err) {
-				return "", steps.Notice("not supported by this store; make sure that " + setting.otherwise)
+			if b.Compatible && isUnsupported(err) {
+				return "", steps.Notice("not supported by this store; make sure that " + setting.fallback)
 			}
 			return "", err
 		})
@@ -56,7 +55,7 @@ func (b Bucket) Ensure(ctx context.Context, printer *steps.Printer) error {
 	return nil
 }
 
-// Has reports whether an object exists. It is false if the bucket does not exist.
+// Has reports whether an object exists. It returns false if the bucket does not exist.
 func (b Bucket) Has(ctx context.Context, key string) (bool, error) {
 	_, err := b.Client.HeadObject(ctx,
 		&s3.HeadObjectInput{Bucket: aws.String(b.Name), Key: aws.String(key), ExpectedBucketOwner: b.owner()})
@@ -78,15 +77,15 @@ func (b Bucket) create(ctx context.Context) (string, error) {
 		return "", b.explain(err)
 	}
 	input := &s3.CreateBucketInput{Bucket: aws.String(b.Name)}
-	// S3 rejects this region as a location: it is the default.
+	// us-east-1 is the default, and S3 rejects it as a location constraint.
 	if b.Region != "us-east-1" && !b.Compatible {
 		input.CreateBucketConfiguration = &types.CreateBucketConfiguration{
 			LocationConstraint: types.BucketLocationConstraint(b.Region),
 		}
 	}
 	_, err = b.Client.CreateBucket(ctx, input)
-	var ours *types.BucketAlreadyOwnedByYou
-	if errors.As(err, &ours) {
+	var owned *types.BucketAlreadyOwnedByYou
+	if errors.As(err, &owned) {
 		return "exists", nil
 	}
 	if err != nil {
@@ -99,8 +98,8 @@ func (b Bucket) create(ctx context.Context) (string, error) {
 type setting struct {
 	name string
 	put  func(context.Context) error
-	// otherwise is what the operator has to ensure if the store does not support the setting.
-	otherwise string
+	// fallback completes "make sure that": what the operator must ensure if the store does not support the setting.
+	fallback string
 }
 
 func (b Bucket) settings() []setting {
@@ -112,11 +111,11 @@ func (b Bucket) settings() []setting {
 				VersioningConfiguration: &types.VersioningConfiguration{Status: types.BucketVersioningStatusEnabled},
 			})
 			return err
-		}, "earlier states are kept another way"},
-		// With S3's key, not the stack's: secrets in a state are encrypted with the stack's key anyway, several
-		// stacks share the bucket, and without the stack's key the rest of the state stays readable.
+		}, "earlier states are kept in another way"},
+		// This uses S3's key, not the stack's: secrets in a state are encrypted with the stack's key anyway, several stacks
+		// share the bucket, and without the stack's key the rest of the state stays readable.
 		{"encryption", func(ctx context.Context) error {
-			own := types.ServerSideEncryptionRule{
+			rule := types.ServerSideEncryptionRule{
 				ApplyServerSideEncryptionByDefault: &types.ServerSideEncryptionByDefault{
 					SSEAlgorithm: types.ServerSideEncryptionAes256,
 				},
@@ -124,7 +123,7 @@ func (b Bucket) settings() []setting {
 			_, err := b.Client.PutBucketEncryption(ctx, &s3.PutBucketEncryptionInput{
 				Bucket: name, ExpectedBucketOwner: owner,
 				ServerSideEncryptionConfiguration: &types.ServerSideEncryptionConfiguration{
-					Rules: []types.ServerSideEncryptionRule{own},
+					Rules: []types.ServerSideEncryptionRule{rule},
 				},
 			})
 			return err
@@ -170,7 +169,7 @@ func (b Bucket) settings() []setting {
 				}}},
 			})
 			return err
-		}, "old versions are deleted at some time; they are small"},
+		}, "old versions are deleted eventually; they are small"},
 	}
 }
 
@@ -194,7 +193,7 @@ func tlsOnly(partition, name string) (string, error) {
 	return string(policy), nil
 }
 
-// owner makes S3 deny requests to a bucket of another account.
+// owner returns the expected bucket owner, with which S3 denies requests to a bucket of another account.
 func (b Bucket) owner() *string {
 	if b.Account == "" {
 		return nil
@@ -202,26 +201,26 @@ func (b Bucket) owner() *string {
 	return aws.String(b.Account)
 }
 
-// explain adds what an error of S3 means here, and what to do.
+// explain adds to an S3 error what it means here, and what to do.
 func (b Bucket) explain(err error) error {
 	var taken *types.BucketAlreadyExists
 	switch {
 	case errors.As(err, &taken):
 		return fmt.Errorf("the name is taken by another account; choose another, such as BUCKET=%s-state: %w", b.Name, err)
-	// A response to HEAD has no body, so no error code.
+	// A response to HEAD has no body and therefore no error code.
 	case status(err) == http.StatusForbidden && b.Account != "":
-		return fmt.Errorf("it belongs to another account than %s, or these credentials lack access; log in to its "+
+		return fmt.Errorf("it does not belong to account %s, or these credentials lack access; log in to its "+
 			"account, or choose another name with BUCKET=...: %w", b.Account, err)
 	case status(err) == http.StatusForbidden:
 		return fmt.Errorf("access denied; use the credentials of its owner, or choose another name with BUCKET=...: %w", err)
 	case status(err) == http.StatusMovedPermanently:
-		return fmt.Errorf("it is in another region than %s; set that one with REGION=..., or choose another name with "+
+		return fmt.Errorf("it is not in region %s; set its region with REGION=..., or choose another name with "+
 			"BUCKET=...: %w", b.Region, err)
 	}
 	return err
 }
 
-// status returns the HTTP status of S3's response; 0 if there was none.
+// status returns the HTTP status of S3's response, or 0 without a response.
 func status(err error) int {
 	var response *awshttp.ResponseError
 	if errors.As(err, &response) {
@@ -230,10 +229,10 @@ func status(err error) int {
 	return 0
 }
 
-// isUnknown reports whether the store does not support a request.
-func isUnknown(err error) bool {
-	var answer smithy.APIError
-	if errors.As(err, &answer) && (answer.ErrorCode() == "NotImplemented" || answer.ErrorCode() == "MethodNotAllowed") {
+// isUnsupported reports whether an error means that the store does not support the request.
+func isUnsupported(err error) bool {
+	var apiErr smithy.APIError
+	if errors.As(err, &apiErr) && (apiErr.ErrorCode() == "NotImplemented" || apiErr.ErrorCode() == "MethodNotAllowed") {
 		return true
 	}
 	return status(err) == http.StatusNotImplemented

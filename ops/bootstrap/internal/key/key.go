@@ -14,10 +14,10 @@ import (
 	"immutable-infra/ops/bootstrap/internal/steps"
 )
 
-// Key is the key of a stack.
+// Key is a stack's key.
 type Key struct {
 	Client *kms.Client
-	// Project and Stack are in its alias and tags.
+	// Project and Stack are part of its alias and tags.
 	Project, Stack string
 	Region         string
 }
@@ -27,12 +27,12 @@ func (k Key) Alias() string {
 	return "alias/" + k.Project + "-" + k.Stack
 }
 
-// SecretsProvider returns the URL by which Pulumi uses the key.
+// SecretsProvider returns the URL with which Pulumi addresses the key.
 func (k Key) SecretsProvider() string {
 	return "awskms://" + k.Alias() + "?" + url.Values{"region": {k.Region}}.Encode()
 }
 
-// Ensure creates the key if it does not exist, enables its rotation each year, and returns its ARN.
+// Ensure creates the key if it does not exist, enables yearly rotation, and returns its ARN.
 func (k Key) Ensure(ctx context.Context, printer *steps.Printer) (arn string, err error) {
 	err = printer.Run("key "+k.Alias(), func() (detail string, err error) {
 		arn, detail, err = k.ensure(ctx)
@@ -65,7 +65,7 @@ func (k Key) ensure(ctx context.Context) (arn, detail string, err error) {
 	return arn, "exists", nil
 }
 
-// check fails if the key cannot encrypt secrets.
+// check returns an error if the key cannot encrypt secrets.
 func (k Key) check(found *types.KeyMetadata) error {
 	id := aws.ToString(found.KeyId)
 	switch found.KeyState {
@@ -75,7 +75,7 @@ func (k Key) check(found *types.KeyMetadata) error {
 		if found.DeletionDate != nil {
 			when = "on " + found.DeletionDate.UTC().Format("2 January 2006")
 		}
-		return fmt.Errorf("the key %s will be deleted %s, and everything that it has encrypted becomes unreadable; to keep "+
+		return fmt.Errorf("the key %s will be deleted %s, which makes everything encrypted with it unreadable; to keep "+
 			"it: aws kms cancel-key-deletion --key-id %s && aws kms enable-key --key-id %s; to replace it: "+
 			"aws kms delete-alias --alias-name %s, then run this again",
 			id, when, id, id, k.Alias())
@@ -85,16 +85,16 @@ func (k Key) check(found *types.KeyMetadata) error {
 		return fmt.Errorf("cannot use the key %s: its state is %s", id, found.KeyState)
 	}
 	if found.KeyUsage != types.KeyUsageTypeEncryptDecrypt || found.KeySpec != types.KeySpecSymmetricDefault {
-		return fmt.Errorf("the key %s is %s for %s, but must be symmetric, to encrypt and decrypt; replace it: "+
+		return fmt.Errorf("the key %s is %s for %s, but must be symmetric and for encryption; replace it: "+
 			"aws kms delete-alias --alias-name %s, then run this again", id, found.KeySpec, found.KeyUsage, k.Alias())
 	}
 	return nil
 }
 
-// create creates the key and its alias. The key's policy is AWS's default: the account's policies decide who
-// may use it.
+// create creates the key and its alias. The key has AWS's default policy: the account's IAM policies decide who can use
+// it.
 func (k Key) create(ctx context.Context) (arn string, err error) {
-	made, err := k.Client.CreateKey(ctx, &kms.CreateKeyInput{
+	created, err := k.Client.CreateKey(ctx, &kms.CreateKeyInput{
 		Description: aws.String(fmt.Sprintf("Pulumi's secrets of the stack %s of %s", k.Stack, k.Project)),
 		KeySpec:     types.KeySpecSymmetricDefault,
 		KeyUsage:    types.KeyUsageTypeEncryptDecrypt,
@@ -107,12 +107,12 @@ func (k Key) create(ctx context.Context) (arn string, err error) {
 	if err != nil {
 		return "", err
 	}
-	id := aws.ToString(made.KeyMetadata.KeyId)
+	id := aws.ToString(created.KeyMetadata.KeyId)
 	alias := &kms.CreateAliasInput{AliasName: aws.String(k.Alias()), TargetKeyId: aws.String(id)}
 	if _, err := k.Client.CreateAlias(ctx, alias); err != nil {
 		// Without an alias the next attempt would create, and pay for, another key.
-		return "", fmt.Errorf("cannot name the new key %s; before you run this again: "+
+		return "", fmt.Errorf("cannot create the alias of the new key %s; before you run this again: "+
 			"aws kms create-alias --alias-name %s --target-key-id %s: %w", id, k.Alias(), id, err)
 	}
-	return aws.ToString(made.KeyMetadata.Arn), nil
+	return aws.ToString(created.KeyMetadata.Arn), nil
 }

@@ -1,4 +1,4 @@
-// Package stackfile reads Pulumi's files for a stack that may not exist yet.
+// Package stackfile reads Pulumi's configuration files for a stack that may not exist yet.
 package stackfile
 
 import (
@@ -12,16 +12,16 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// Passphrase is the secrets provider without a cloud's key.
+// Passphrase is the secrets provider that uses no cloud key.
 const Passphrase = "passphrase"
 
-// File is the region and the encryption of secrets in Pulumi.STACK.yaml.
+// File holds the region and the encryption settings of Pulumi.STACK.yaml.
 type File struct {
-	// Name is the file's name, without its directory.
+	// Name is the file name without its directory.
 	Name string
-	// Region is aws:region; "" if it is not set.
+	// Region is aws:region, or "" if it is not set.
 	Region string
-	// Encrypted are the configuration keys whose values are encrypted, in order.
+	// Encrypted lists the configuration keys with encrypted values, sorted.
 	Encrypted []string
 
 	provider, key, salt string
@@ -74,7 +74,7 @@ func hasEncrypted(value any) bool {
 	return false
 }
 
-// Provider returns the secrets provider: Passphrase, or the URL of a key; "" if the file names none.
+// Provider returns the secrets provider: Passphrase, the URL of a key, or "" if the file does not name one.
 func (f *File) Provider() string {
 	if f.provider == "" && f.salt != "" {
 		return Passphrase
@@ -95,7 +95,7 @@ func (f *File) Survives(provider string) bool {
 	}
 }
 
-// ProjectName returns the name in the project's Pulumi.yaml.
+// ProjectName returns the project's name from its Pulumi.yaml.
 func ProjectName(project string) (string, error) {
 	content, err := os.ReadFile(filepath.Join(project, "Pulumi.yaml"))
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 
 const other = "awskms:///alias/other"
 
-// FuzzLoad reads the file of a stack.
+// FuzzLoad loads arbitrary stack files.
 func FuzzLoad(f *testing.F) {
 	for _, seed := range []string{
 		"secretsprovider: awskms:///alias/a\nencryptedkey: AAAA\nconfig:\n  aws:region: eu-central-1\n  p:a: {secure: " +
@@ -29,7 +29,7 @@ func FuzzLoad(f *testing.F) {
 			return
 		}
 		require.True(t, slices.IsSorted(file.Encrypted))
-		// A stack that is made with another provider than that of its file loses what is encrypted there.
+		// Creating the stack with a provider other than the file's loses the encrypted values.
 		if file.Provider() != other {
 			require.Equal(t, len(file.Encrypted) == 0, file.Survives(other))
 		}

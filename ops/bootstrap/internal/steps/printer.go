@@ -7,23 +7,23 @@ import (
 	"io"
 )
 
-// Printer prints steps.
+// Printer prints the results of steps.
 type Printer struct {
 	out io.Writer
 }
 
-// NewPrinter returns a printer.
+// NewPrinter returns a Printer that writes to out.
 func NewPrinter(out io.Writer) *Printer {
 	return &Printer{out: out}
 }
 
-// Notice is the error of a step that was skipped without failing: the reason, and what to do instead.
+// Notice is an error for a step that is skipped without failing the command: the reason, and what to do instead.
 type Notice string
 
 func (n Notice) Error() string { return string(n) }
 
-// Run runs one step and prints its result with the detail. It returns the step's error with the step's name.
-// A Notice is printed and not returned.
+// Run runs one step and prints its result with the detail. It returns the step's error, prefixed with the step's name.
+// A Notice is printed but not returned.
 func (p *Printer) Run(name string, work func() (detail string, err error)) error {
 	detail, err := work()
 	var notice Notice
