@@ -7,25 +7,25 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The roles of GitHub's workflows: see ops/access.
+// The roles of GitHub's workflows, which ops/access creates.
 const (
 	previewRole = "immutable-infra-preview"
 	drillRole   = "immutable-infra-restore-drill"
 )
 
-// deployRole is the role of a stack's deployment.
+// deployRole returns the role that deploys a stack.
 func deployRole(stack string) string { return "immutable-infra-deploy-" + stack }
 
-// bound bounds the servers of a stack's copy by the policy that access creates, as a deployment by
-// a role requires.
+// bound sets the permissions boundary that access creates in a copy's stack configuration. A deployment by a role
+// requires it.
 func (p *project) bound(t *testing.T, stack string) {
 	t.Helper()
 	p.replace(t, "Pulumi."+stack+".yaml", "\nconfig:\n",
 		"\nconfig:\n  immutable-infra:serverBoundary: arn:aws:iam::123456789012:policy/immutable-infra-server-"+stack+"\n")
 }
 
-// keepsToItsState tries to write the states that a deployment must not write.
-func keepsToItsState(t *testing.T, checkout *project, stack, otherStack string) {
+// requireStateIsolation requires that a stack's deploy role cannot write other stacks' state.
+func requireStateIsolation(t *testing.T, checkout *project, stack, otherStack string) {
 	t.Helper()
 	deployment := checkout.as(t, deployRole(stack))
 	for _, key := range []string{
@@ -39,33 +39,33 @@ func keepsToItsState(t *testing.T, checkout *project, stack, otherStack string) 
 	}
 }
 
-// access creates the roles of the workflows, until the test ends.
+// access creates the roles of the workflows and deletes them when the test ends.
 func (p *project) access(t *testing.T) {
 	t.Helper()
-	made := p.run(t, 10*time.Minute, "env", "PULUMI_SKIP_CONFIRMATIONS=true", "make", "access", "STACK=local")
-	require.NoError(t, made.err, made.String())
-	require.Contains(t, made.stdout, previewRole)
+	created := p.run(t, 10*time.Minute, "env", "PULUMI_SKIP_CONFIRMATIONS=true", "make", "access", "STACK=local")
+	require.NoError(t, created.err, created.String())
+	require.Contains(t, created.stdout, previewRole)
 	t.Cleanup(func() {
-		gone := p.run(t, 5*time.Minute, "pulumi", "-C", "ops/access", "destroy", "--yes", "--skip-preview",
+		destroyed := p.run(t, 5*time.Minute, "pulumi", "-C", "ops/access", "destroy", "--yes", "--skip-preview",
 			"--non-interactive", "--stack", "local")
-		require.NoError(t, gone.err, gone.String())
+		require.NoError(t, destroyed.err, destroyed.String())
 	})
 }
 
-// as is the same project with the credentials of a role only.
+// as returns the same project with the credentials of a role.
 func (p *project) as(t *testing.T, role string) *project {
 	t.Helper()
 	return &project{dir: p.dir, env: p.environment(t, role)}
 }
 
-// put uploads an object, or tries to.
+// put tries to upload an object.
 func (p *project) put(t *testing.T, bucket, key string) result {
 	t.Helper()
 	return p.runInput(t, time.Minute, "written by "+t.Name(), "env", "-u", "AWS_CA_BUNDLE", "rclone", "--retries", "1",
 		"rcat", ":s3,env_auth=true,no_check_bucket=true:"+bucket+"/"+key)
 }
 
-// askS3 is S3's response to a request for an object.
+// askS3 requests an object and returns S3's response.
 func (p *project) askS3(t *testing.T, object string) string {
 	t.Helper()
 	// The secret is passed on standard input.
@@ -73,8 +73,7 @@ func (p *project) askS3(t *testing.T, object string) string {
 		curl -sS --cacert "$AWS_CA_BUNDLE" --header "x-amz-content-sha256: UNSIGNED-PAYLOAD" --aws-sigv4 aws:amz:us-east-1:s3 --config - "$AWS_ENDPOINT_URL_S3/$0"`, object)
 }
 
-// previewOnly runs the steps of the preview's workflow with its role, and tries what the role must
-// not do.
+// previewOnly runs the steps of the preview workflow with its role, and requires that the role cannot change anything.
 func previewOnly(t *testing.T, p *project) {
 	checkout := p.copy(t)
 	checkout.replace(t, "ops/access/Pulumi.local.yaml", "production: "+productionStack, "production: local")
@@ -103,11 +102,11 @@ func previewOnly(t *testing.T, p *project) {
 	}
 	// The backup contains private keys.
 	require.Contains(t, reader.askS3(t, out.BackupBucket+"/handover/holder.json"), "<Code>AccessDenied</Code>")
-	require.Contains(t, p.askS3(t, out.BackupBucket+"/handover/holder.json"), out.ServerID, "it is there")
+	require.Contains(t, p.askS3(t, out.BackupBucket+"/handover/holder.json"), out.ServerID, "it exists")
 
 	require.Equal(t, resources, p.resources(t))
 	require.Equal(t, state, p.objects(t, stateBucket+"/.pulumi/stacks"), "the state is unchanged, byte for byte")
-	nobody := checkout.run(t, time.Minute, "make", "-s", "env", "ROLE=nobody")
-	require.Error(t, nobody.err)
-	require.Contains(t, nobody.stderr, previewRole, "the error lists the existing ones")
+	unknown := checkout.run(t, time.Minute, "make", "-s", "env", "ROLE=nobody")
+	require.Error(t, unknown.err)
+	require.Contains(t, unknown.stderr, previewRole, "the error lists the existing roles")
 }

@@ -20,16 +20,16 @@ import (
 )
 
 const (
-	// benchSeries is how many series are scraped.
+	// benchSeries is the number of scraped series.
 	benchSeries = 1000
-	// largeSeries and largeHours result in blocks of some hundred megabytes.
+	// largeSeries and largeHours result in blocks of a few hundred megabytes.
 	largeSeries, largeHours = 5000, 24
 	// originalBucket receives the backups of the original system.
 	originalBucket = "original"
 )
 
-// TestBackup measures the cost of backups while a history grows, and their restores, for the
-// project and for the system that it is modelled on.
+// TestBackup measures the cost of backups of a growing history, and of restores, for the project and for the
+// system that it is modeled on.
 func TestBackup(t *testing.T) {
 	if os.Getenv("E2E") != "backup" {
 		t.Skip("takes some minutes: make bench-backup")
@@ -77,14 +77,14 @@ func TestBackup(t *testing.T) {
 	require.Empty(t, report.Problems)
 }
 
-// backupBench is a server whose Prometheus is simulated, with a bucket for each way.
+// backupBench is a server with a simulated Prometheus and a bucket for each of the two systems.
 type backupBench struct {
 	t          *testing.T
 	store      *s3server.Server
 	server     *serveragent.Server
 	prometheus *simulated.Prometheus
 	sync       s3cmd.Sync
-	// minute is the simulated minute, and backedUp the time of the last backup.
+	// minute is the current simulated minute, and backedUp the simulated time of the last backup.
 	minute   int
 	backedUp time.Time
 }
@@ -102,7 +102,7 @@ func newBackupBench(t *testing.T, agent serveragent.Program, series int, values 
 	}
 }
 
-// advance advances the time of Prometheus and of the bucket.
+// advance advances the clocks of Prometheus and of the bucket.
 func (b *backupBench) advance(by time.Duration) {
 	b.t.Helper()
 	require.NoError(b.t, b.prometheus.Advance(b.t.Context(), by))
@@ -110,7 +110,7 @@ func (b *backupBench) advance(by time.Duration) {
 	b.minute = int(b.prometheus.Now.Sub(simulated.Start()) / time.Minute)
 }
 
-// backup is one run of the agent's backup.
+// backup runs the agent's backup and returns its cost.
 func (b *backupBench) backup() backupbench.Run {
 	b.t.Helper()
 	b.store.Take()
@@ -132,7 +132,7 @@ func (b *backupBench) original() backupbench.Run {
 	return b.run(took)
 }
 
-// run is the cost of the last one.
+// run returns the cost of the last run.
 func (b *backupBench) run(took time.Duration) backupbench.Run {
 	traffic := b.store.Take()
 	return backupbench.Run{
@@ -149,7 +149,7 @@ func (b *backupBench) restore(after string) backupbench.Restore {
 	return restore
 }
 
-// killed is a restore right after the server was killed.
+// killed restores the backups of both systems as after a kill of the server.
 func (b *backupBench) killed() backupbench.Killed {
 	b.t.Helper()
 	killed := backupbench.Killed{
@@ -167,20 +167,19 @@ func (b *backupBench) transfers() (ours, original backupbench.Transfer) {
 		return done.Took, err
 	})
 	require.Empty(b.t, ours.Failed)
-	original = b.transfer(func(dir string) (time.Duration,
-		error) {
+	original = b.transfer(func(dir string) (time.Duration, error) {
 		return b.sync.Down(b.t.Context(), filepath.Join(dir, "data"))
 	})
 	return ours, original
 }
 
-// transfer is a restore by one of the systems, whose samples are compared with the present ones.
-// restore creates Prometheus' directory data below dir.
+// transfer measures a restore by one of the systems, and compares the restored samples with the current ones. restore
+// creates Prometheus' directory data below dir.
 func (b *backupBench) transfer(restore func(dir string) (time.Duration, error)) backupbench.Transfer {
 	b.t.Helper()
 	dir, err := os.MkdirTemp("", "restored-")
 	require.NoError(b.t, err)
-	// Immediately, because it may have several hundred megabytes.
+	// It may have several hundred megabytes, so it is removed before the test ends.
 	defer func() { require.NoError(b.t, os.RemoveAll(dir)) }()
 	b.store.Take()
 	took, err := restore(dir)
@@ -203,7 +202,7 @@ func (b *backupBench) transfer(restore func(dir string) (time.Duration, error)) 
 	return transfer
 }
 
-// size is the size of a directory's files in bytes.
+// size returns the size of a directory's files in bytes.
 func size(t *testing.T, dir string) (bytes int64) {
 	t.Helper()
 	require.NoError(t, filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {

@@ -20,24 +20,24 @@ import (
 	"immutable-infra/internal/testtool"
 )
 
-// faultSeries is the number of series where it does not matter.
+// faultSeries is the number of series of each server.
 const faultSeries = 70
 
-// faultWorld is a backup bucket, and the servers of a stack.
+// faultWorld is a backup bucket with the servers of a stack.
 type faultWorld struct {
 	*s3server.Server
 	t     *testing.T
 	agent serveragent.Program
 }
 
-// faultServer is one of them, with a simulated Prometheus.
+// faultServer is one of the servers, with a simulated Prometheus.
 type faultServer struct {
 	*serveragent.Server
 	*simulated.Prometheus
 	t *testing.T
 }
 
-// first is the stack's first server, with the VIP.
+// first creates the stack's first server, which holds the VIP.
 func (w faultWorld) first() *faultServer {
 	w.t.Helper()
 	server := w.agent.Server(w.t, w, "i-0000000000000000a")
@@ -59,7 +59,7 @@ func (s *faultServer) advance(by time.Duration) {
 	require.NoError(s.t, s.Advance(s.t.Context(), by))
 }
 
-// backup backs up, which must succeed, and returns the time of the backup.
+// backup makes a backup, which must succeed, and returns its simulated time.
 func (s *faultServer) backup() time.Time {
 	s.t.Helper()
 	at := s.Now
@@ -68,9 +68,9 @@ func (s *faultServer) backup() time.Time {
 	return at
 }
 
-// comesBack restores the newest backup, and compares it with the samples that a server holds now:
-// no sample may be changed or made up, and none from before complete may be lost.
-func (w faultWorld) comesBack(held *faultServer, complete time.Time) (serveragent.Verified, compare.Difference) {
+// verifyRestore restores the newest backup and compares it with the samples that a server holds now: no sample may be
+// changed or invented, and none from before complete may be lost.
+func (w faultWorld) verifyRestore(held *faultServer, complete time.Time) (serveragent.Verified, compare.Difference) {
 	w.t.Helper()
 	dir := w.t.TempDir()
 	verified, _, err := held.Verify(w.t.Context(), dir)
@@ -78,7 +78,7 @@ func (w faultWorld) comesBack(held *faultServer, complete time.Time) (serveragen
 	return verified, w.compare(held, filepath.Join(dir, "data"), complete)
 }
 
-// compare looks up the samples of a server in a data directory.
+// compare compares the samples that a server holds with those in a data directory.
 func (w faultWorld) compare(held *faultServer, dir string, complete time.Time) compare.Difference {
 	w.t.Helper()
 	restored, err := simulated.Open(dir)
@@ -97,8 +97,8 @@ func (w faultWorld) compare(held *faultServer, dir string, complete time.Time) c
 	return difference
 }
 
-// during calls meanwhile when the first request with this prefix arrives, and lets the request pass
-// afterwards. It reports whether such a request arrived.
+// during calls meanwhile when the first request with a prefix arrives, and then lets the request pass. happened reports
+// whether such a request arrived.
 func (w faultWorld) during(request string, meanwhile func()) (happened func() bool) {
 	var once sync.Once
 	var reached bool
@@ -117,8 +117,8 @@ func (w faultWorld) during(request string, meanwhile func()) (happened func() bo
 	}
 }
 
-// TestBackupFaults injects faults into a real storage of Prometheus and into its backup, and
-// compares the restored samples one by one.
+// TestBackupFaults injects faults into Prometheus' real storage and into its backup, and compares the restored samples
+// one by one.
 func TestBackupFaults(t *testing.T) {
 	testtool.Named(t, "LOCALCLOUD_VERSITYGW")
 	agent := serveragent.Build(t, root(t).dir)
@@ -129,7 +129,7 @@ func TestBackupFaults(t *testing.T) {
 		"a part of all backups is gone":            faultAllDamaged,
 		"two servers back up at the same time":     faultTwoServers,
 		"the bucket is emptied":                    faultEmptied,
-		"a server is restored and replaced itself": faultGoesOn,
+		"a server is restored and replaced itself": faultRepeatedRestores,
 	} {
 		t.Run(name, func(t *testing.T) {
 			test(faultWorld{s3server.Start(t, serveragent.Bucket), t, agent})
@@ -137,14 +137,13 @@ func TestBackupFaults(t *testing.T) {
 	}
 }
 
-// A backup reads while Prometheus writes. A torn record is useless, and the next backup uploads the
-// rest.
+// A backup reads while Prometheus writes. A torn record is useless until the next backup uploads the rest.
 func faultTornRecord(w faultWorld) {
 	t := w.t
 	writing := w.first()
 	writing.advance(10 * time.Minute)
 
-	// The view of another server's agent, whose disk has the bytes written so far.
+	// Another server's agent, whose disk has only the bytes written so far.
 	torn := w.agent.Server(t, w, writing.Name)
 	const segment = "wal/00000000"
 	written, err := os.ReadFile(filepath.Join(writing.Data(), segment))
@@ -158,7 +157,7 @@ func faultTornRecord(w faultWorld) {
 	require.NoError(t, err)
 	done := torn.Backup(t.Context())
 	require.NoError(t, done.Err, done.String())
-	_, difference := w.comesBack(writing, writing.Now.Add(-simulated.Interval))
+	_, difference := w.verifyRestore(writing, writing.Now.Add(-simulated.Interval))
 	// The last record is the last scrape of the last target.
 	require.LessOrEqual(t, difference.Lost, int64(faultSeries/7))
 	require.Positive(t, difference.Lost)
@@ -167,12 +166,11 @@ func faultTornRecord(w faultWorld) {
 	require.NoError(t, err)
 	done = torn.Backup(t.Context())
 	require.NoError(t, done.Err, done.String())
-	_, difference = w.comesBack(writing, writing.Now)
+	_, difference = w.verifyRestore(writing, writing.Now)
 	require.Zero(t, difference.Lost)
 }
 
-// Prometheus cuts a block, writes a checkpoint and removes segments between any two requests of a
-// backup.
+// Prometheus may cut a block, write a checkpoint and remove segments between any two requests of a backup.
 func faultChangesMeanwhile(w faultWorld) {
 	for _, part := range []string{"wal", "checkpoints", "blocks", "catalogues", "manifests"} {
 		w.t.Run("before the first of the "+part, func(t *testing.T) {
@@ -188,10 +186,10 @@ func faultChangesMeanwhile(w faultWorld) {
 			begun := server.backup()
 			require.True(t, happened(), "the request did not arrive during the run")
 			require.Greater(t, server.Blocks(), before)
-			w.comesBack(server, begun)
+			w.verifyRestore(server, begun)
 
 			server.backup()
-			verified, difference := w.comesBack(server, server.Now)
+			verified, difference := w.verifyRestore(server, server.Now)
 			require.Zero(t, difference.Lost)
 			require.Equal(t, server.Blocks(), verified.Blocks)
 			require.Zero(t, verified.Fallbacks)
@@ -202,11 +200,10 @@ func faultChangesMeanwhile(w faultWorld) {
 // A missing object makes a backup useless, and the restore falls back to the previous one.
 func faultDamaged(w faultWorld) {
 	for name, damage := range map[string]struct {
-		// The damaged object is the last one uploaded by the last backups whose key has this prefix
-		// and suffix.
+		// The damaged object is the last uploaded object of the last backups whose key has this prefix and suffix.
 		begin, end string
 		do         func(t *testing.T, path string)
-		// fallbacks is how many of the last three backups need it.
+		// fallbacks is the number of the last three backups that need the object.
 		fallbacks int
 		// healed reports whether the agent notices the damage in time.
 		healed bool
@@ -226,15 +223,15 @@ func faultDamaged(w faultWorld) {
 			w := faultWorld{s3server.Start(t, serveragent.Bucket), t, w.agent}
 			server := w.first()
 			server.advance(5 * time.Hour)
-			// The last one before a block is cut, and three that contain it.
+			// One backup before a block is cut, and three that contain the block.
 			backups := []time.Time{server.backup()}
 			var sent []string
 			for range 3 {
 				server.advance(time.Minute)
-				there := w.Objects(t, serveragent.Bucket, "history/")
+				existing := w.Objects(t, serveragent.Bucket, "history/")
 				backups = append(backups, server.backup())
 				for key := range w.Objects(t, serveragent.Bucket, "history/") {
-					if _, before := there[key]; !before && strings.HasPrefix(key, damage.begin) && strings.HasSuffix(key, damage.end) {
+					if _, old := existing[key]; !old && strings.HasPrefix(key, damage.begin) && strings.HasSuffix(key, damage.end) {
 						sent = append(sent, key)
 					}
 				}
@@ -243,20 +240,20 @@ func faultDamaged(w faultWorld) {
 			damage.do(t, w.Path(serveragent.Bucket, sent[len(sent)-1]))
 
 			complete := backups[len(backups)-1-damage.fallbacks]
-			verified, difference := w.comesBack(server, complete)
+			verified, difference := w.verifyRestore(server, complete)
 			require.Equal(t, damage.fallbacks, verified.Fallbacks)
 			require.EqualValues(t, damage.fallbacks*faultSeries*4, difference.Lost,
-				"so many scrapes are between that backup and now")
+				"the scrapes between that backup and now are lost")
 
 			if !damage.healed {
 				return
 			}
-			// Once an hour it checks that everything exists.
+			// Once an hour, the agent checks that all objects exist.
 			for range 61 {
 				server.advance(time.Minute)
 				server.backup()
 			}
-			_, difference = w.comesBack(server, server.Now)
+			_, difference = w.verifyRestore(server, server.Now)
 			require.Zero(t, difference.Lost)
 		})
 	}
@@ -270,7 +267,7 @@ func halve(t *testing.T, path string) {
 	require.NoError(t, os.Truncate(path, info.Size()/2))
 }
 
-// scramble changes bytes in the middle, but not the size.
+// scramble changes bytes in the middle of a file but keeps its size.
 func scramble(t *testing.T, path string) {
 	content, err := os.ReadFile(path)
 	require.NoError(t, err)
@@ -280,8 +277,8 @@ func scramble(t *testing.T, path string) {
 	require.NoError(t, os.WriteFile(path, content, 0o644))
 }
 
-// Without an object that every backup needs, none is usable. The agent must not treat that as a
-// bucket without any backup.
+// Without an object that every backup needs, no backup is usable. The agent must not treat the bucket as one without
+// backups.
 func faultAllDamaged(w faultWorld) {
 	t := w.t
 	server := w.first()
@@ -298,8 +295,8 @@ func faultAllDamaged(w faultWorld) {
 	require.Contains(t, done.Stderr, filepath.Base(parts[0]))
 }
 
-// An old server that comes back to life, or has not heard of its successor, backs up at the same
-// time. Its uploads never replace the successor's.
+// An old server that comes back to life, or has not yet noticed its successor, backs up at the same time. Its uploads
+// never replace the successor's.
 func faultTwoServers(w faultWorld) {
 	t := w.t
 	old := w.first()
@@ -323,7 +320,7 @@ func faultTwoServers(w faultWorld) {
 	require.True(t, happened())
 	require.NoError(t, late.Err, "its manifest was begun in time: %s", late)
 
-	// From now on both back up in any order.
+	// From now on, both servers back up concurrently.
 	for range 3 {
 		old.advance(time.Minute)
 		new.advance(time.Minute)
@@ -336,11 +333,11 @@ func faultTwoServers(w faultWorld) {
 		require.Contains(t, oldRun.Stderr, new.Name+" has taken over")
 		require.NoError(t, newRun.Err, newRun.String())
 	}
-	verified, difference := w.comesBack(new, new.Now)
+	verified, difference := w.verifyRestore(new, new.Now)
 	require.Equal(t, new.Name, verified.Server)
 	require.EqualValues(t, 2, verified.Epoch)
 	require.Zero(t, difference.Lost)
-	// The samples that the old server handed over are there as well.
+	// The samples that the old server handed over are also in the backup.
 	dir := t.TempDir()
 	_, _, err := new.Verify(t.Context(), dir)
 	require.NoError(t, err)
@@ -354,7 +351,7 @@ func faultTwoServers(w faultWorld) {
 	require.EqualValues(t, 4*4*faultSeries, difference.Lost)
 }
 
-// The next backup starts over, and uploads everything.
+// After the bucket is emptied, the next backup starts over and uploads everything.
 func faultEmptied(w faultWorld) {
 	t := w.t
 	server := w.first()
@@ -366,13 +363,13 @@ func faultEmptied(w faultWorld) {
 
 	server.advance(time.Minute)
 	server.backup()
-	verified, difference := w.comesBack(server, server.Now)
+	verified, difference := w.verifyRestore(server, server.Now)
 	require.Zero(t, difference.Lost)
 	require.Equal(t, server.Blocks(), verified.Blocks)
 }
 
 // A restored storage is like any other: it is opened, repaired, appended to and backed up.
-func faultGoesOn(w faultWorld) {
+func faultRepeatedRestores(w faultWorld) {
 	t := w.t
 	server := w.first()
 	for i, name := range []string{"i-0000000000000000b", "i-0000000000000000c", "i-0000000000000000d"} {
@@ -381,14 +378,14 @@ func faultGoesOn(w faultWorld) {
 		next := w.agent.Server(t, w, name)
 		restored := next.Restore(t.Context())
 		require.NoError(t, restored.Err, restored.String())
-		// Opened below as well, which repairs it: the files then differ from the restored ones.
+		// This opens the storage, which repairs it: the files then differ from the restored ones.
 		w.compare(server, next.Data(), server.Now)
 		next.TakeVIP(t)
 		successor := w.collecting(next)
 		successor.Now = server.Now
 		successor.advance(time.Minute)
 		successor.backup()
-		verified, difference := w.comesBack(successor, successor.Now)
+		verified, difference := w.verifyRestore(successor, successor.Now)
 		require.Zero(t, difference.Lost)
 		require.EqualValues(t, i+2, verified.Epoch)
 		server = successor

@@ -18,36 +18,36 @@ import (
 )
 
 const (
-	// faultBakeTime and killBakeTime are the bake times of these tests, in seconds. The figures of a report show a fault
-	// after up to 65 s: of a scrape, a rule and two reports, and bakePatience.
+	// faultBakeTime and killBakeTime are the bake times of these tests, in seconds. A report shows a fault after up to
+	// 65 s: the time for a scrape, a rule and two reports, plus bakePatience.
 	faultBakeTime, killBakeTime = 120, 60
-	// returnLimit is how long the VIP may take to return after the decision.
+	// returnLimit is the maximum time for the VIP to return after the decision.
 	returnLimit = 10 * time.Second
-	// endLimit is how long a server may take to shut down.
+	// endLimit is the maximum time for a server to shut down.
 	endLimit = 3 * time.Minute
-	// baking is in the output of an update from the beginning of the bake.
+	// baking appears in the output of an update when the bake begins.
 	baking = "still runs"
-	// wrongRelease is the id of a release that is in no bucket.
+	// wrongRelease is the id of a release that no bucket contains.
 	wrongRelease = "0123456789abcdef"
-	// oldReport is the reason of a bake without new reports.
+	// oldReport matches the reason for a failed bake without new reports.
 	oldReport = `the newest report is \d+ s old|the server sends no report`
 )
 
-// lateFault is a fault that begins while the server holds the VIP.
+// lateFault is a fault that begins after the server has received the VIP.
 type lateFault struct {
 	name string
-	// command runs on the server as an admin, who may use sudo.
+	// command runs on the server as an admin, who can use sudo.
 	command string
-	// strike makes a fault that no command can make.
+	// strike causes a fault that no command on the server can cause.
 	strike func(t *testing.T, p *project, server string)
-	// reason is in the error of the update.
+	// reason matches the error of the update.
 	reason string
 }
 
-// asRoot is a command that runs a script as root.
+// asRoot returns a command that runs a script as root.
 func asRoot(script string) string { return "sudo bash -e -s <<'END'\n" + script + "\nEND" }
 
-// noWeb stops the web server, which fails a bake after three visits.
+// noWeb stops the web server, so that the bake fails after three visits.
 func noWeb() lateFault {
 	return lateFault{
 		name: "no web server", command: "cd /opt/site && sudo docker compose stop web",
@@ -61,7 +61,7 @@ func restartLoop() lateFault {
 		name: "a container in a restart loop",
 		command: "for i in 1 2 3; do " +
 			"sudo kill -KILL $(sudo docker inspect --format '{{.State.Pid}}' site-nginx-exporter-1); " +
-			// Docker does not notice at once: the process would be 0, which is every process of this session.
+			// Docker does not notice at once. Until then, the PID would be 0, which means every process of this session.
 			"until [ \"$(sudo docker inspect --format '{{.RestartCount}} {{.State.Running}}' site-nginx-exporter-1)\" " +
 			"= \"$i true\" ]; do :; done; " +
 			"done",
@@ -84,8 +84,8 @@ func lateFaults(s3 string) []lateFault {
 		},
 		{
 			name: "a certificate for the wrong name",
-			// Traefik reads acme.json when it starts. Without a certificate for the site's name, it presents its own.
-			// Meanwhile, visitors' connections wait: the bake must not fail because Traefik restarts.
+			// Traefik reads acme.json when it starts. Without a certificate for the site's name, it presents its own. Until
+			// it has restarted, new connections are held back: the bake must not fail because of the restart.
 			command: asRoot(`python3 - <<'PYTHON'
 import json
 path = "/srv/traefik/acme/acme.json"
@@ -106,7 +106,7 @@ nft delete table ip fault`),
 		},
 		{
 			name: "every tenth request fails",
-			// The configuration is in the image, whose files cannot be changed.
+			// The configuration is in the read-only image.
 			command: asRoot(`sed -e 's/access_log off;/& split_clients $request_id $fault { 10% 1; * 0; }/' \
   -e 's/absolute_redirect off;/& if ($fault) { return 500; }/' /opt/site/nginx/nginx.conf |
   docker exec --interactive site-web-1 sh -c 'cat >/tmp/nginx.conf'
@@ -117,7 +117,7 @@ docker exec site-web-1 nginx -s reload </dev/null`),
 		},
 		{
 			name: "ten times the latency",
-			// nginx's workers stand still for 1 s of 1.1 s.
+			// nginx's workers are stopped for 1 s out of every 1.1 s.
 			command: "sudo docker exec --detach site-web-1 sh -c " +
 				"'while :; do kill -s STOP -- -1; sleep 1; kill -s CONT -- -1; sleep 0.1; done'",
 			reason: `95 % of the responses take up to \d+ ms`,
@@ -125,7 +125,7 @@ docker exec site-web-1 nginx -s reload </dev/null`),
 		{name: "a wrong clock", strike: shiftClock, reason: `the server's clock is 3[56]\d\d s fast`},
 		{
 			name: "the wrong release",
-			// The agent would correct it. The start waits for the end of a run.
+			// The agent would correct the release. systemctl start waits until a run has ended.
 			command: asRoot(`systemctl stop agent-pull.timer
 systemctl start agent-pull.service
 cd /srv/site
@@ -139,15 +139,15 @@ docker exec site-web-1 nginx -s reload </dev/null`),
 		},
 		{
 			name: "a leak",
-			// The kernel cannot take back the memory of this file system: it ends processes until the containers of the
-			// site are among them.
+			// The kernel cannot reclaim the memory of this file system, so it kills processes until the site's containers are
+			// among them.
 			command: asRoot(`mount -t tmpfs tmpfs /mnt
 systemd-run --quiet bash -c 'while :; do head -c 8M /dev/zero >>/mnt/leak; sleep 0.2; done'`),
 			reason: `containers restarted|visits (in a row )?failed|the check \w+ fails|memory is available|` + oldReport,
 		},
 		{
 			name: "memory that slowly gets lost",
-			// A server of the local cloud shows the memory of this machine. So this one's exporter gets figures of its own.
+			// A server of the local cloud reports this machine's memory, so this server's exporter gets its own figures.
 			command: asRoot(`figures() {
   awk -v percent="$1" '/^MemTotal:/ { all = $2 }
     /^MemAvailable:/ { $2 = int(all * percent / 100) }
@@ -180,8 +180,8 @@ done`),
 	}
 }
 
-// shiftClock makes the last report of the server one of a server whose clock is an hour fast. Servers of the local
-// cloud have this machine's clock.
+// shiftClock replaces the server's last report by a report from a server whose clock is an hour fast. Servers of the
+// local cloud share this machine's clock.
 func shiftClock(t *testing.T, p *project, server string) {
 	t.Helper()
 	const key = "handover/report.json"
@@ -201,13 +201,13 @@ func shiftClock(t *testing.T, p *project, server string) {
 	require.NoError(t, put.err, put.String())
 }
 
-// killServer ends a server without any notice.
+// killServer kills a server without a shutdown.
 func killServer(t *testing.T, p *project, server string) {
 	t.Helper()
 	p.must(t, time.Minute, "docker", "kill", "--signal", "KILL", p.container(t, server))
 }
 
-// wayBackMoment is a moment of the way back: some time after a line of the bake.
+// wayBackMoment is a moment on the way back: some time after a line of the bake's output.
 type wayBackMoment struct {
 	line  string
 	later time.Duration
@@ -218,8 +218,8 @@ func wayBackMoments() []wayBackMoment {
 	return []wayBackMoment{{decided, 0}, {moved, 0}, {moved, 2 * time.Second}, {moved, 4 * time.Second}, {over, 0}}
 }
 
-// TestBake breaks servers after they got the VIP, each in another way, and kills updates in the bake and on the way
-// back.
+// TestBake breaks servers in different ways after they have received the VIP, and kills updates during the bake and on
+// the way back.
 func TestBake(t *testing.T) {
 	if os.Getenv("E2E") != "bake" {
 		t.Skip("needs a local cloud that is up and takes an hour and a half: make test-bake")
@@ -236,7 +236,7 @@ func TestBake(t *testing.T) {
 	t.Run("an update without a fault is longer by the bake time", func(t *testing.T) {
 		bakeTakesItsTime(t, replaced, firstGeneration)
 	})
-	// Each update shows, too, that nothing of the one before it is in the way.
+	// Each update also shows that the previous one left nothing behind that obstructs it.
 	for _, fault := range lateFaults(s3.Hostname()) {
 		generation++
 		t.Run(fault.name, func(t *testing.T) {
@@ -268,7 +268,7 @@ func TestBake(t *testing.T) {
 	t.Run("the project's own update needs no manual step", func(t *testing.T) { mendServer(t, p) })
 }
 
-// bakeTakesItsTime updates without and with a bake, and requires that the latter takes longer by the bake time only.
+// bakeTakesItsTime updates without and with a bake, and requires that the bake adds only the bake time.
 func bakeTakesItsTime(t *testing.T, p *project, generation int) {
 	for i, bakeTime := range []int{0, killBakeTime} {
 		p.set(t, "bakeTime", bakeTime)
@@ -283,7 +283,7 @@ func bakeTakesItsTime(t *testing.T, p *project, generation int) {
 	}
 }
 
-// startBake starts an update with a new server, and returns when its bake begins.
+// startBake starts an update with a new server and returns when its bake begins.
 func (p *project) startBake(t *testing.T, generation int, args ...string) *update {
 	t.Helper()
 	p.set(t, "generation", generation)
@@ -292,11 +292,11 @@ func (p *project) startBake(t *testing.T, generation int, args ...string) *updat
 	return up
 }
 
-// awaitOutput waits for a text in the output of an update that runs.
+// awaitOutput waits for a text in the output of a running update.
 func (u *update) awaitOutput(t *testing.T, limit time.Duration, text string) {
 	t.Helper()
 	over := time.After(limit)
-	// The lines of the way back follow each other within a tenth of a second.
+	// The lines of the way back appear within a tenth of a second.
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for !strings.Contains(u.output(t), text) {
@@ -310,14 +310,15 @@ func (u *update) awaitOutput(t *testing.T, limit time.Duration, text string) {
 	}
 }
 
-// breaks makes a fault of the server that holds the VIP.
+// breaks causes a fault of the server that holds the VIP.
 func (p *project) breaks(t *testing.T, fault lateFault, server string) {
 	t.Helper()
 	if fault.strike != nil {
 		fault.strike(t, p, server)
 		return
 	}
-	// The VIP may return before the command ends, which cuts its connection. The reason of the bake shows that it worked.
+	// The VIP may return before the command ends, which cuts its connection. The reason for the failed bake shows that
+	// the command worked.
 	if broken := p.ssh(t, fault.command); broken.err != nil {
 		t.Log(broken.String())
 	}
@@ -336,7 +337,7 @@ func breakInBake(t *testing.T, p *project, generation int, fault lateFault, args
 	require.Error(t, err, output)
 	t.Log(lineOf(t, output, `failed its bake: .*(`+fault.reason+`)`))
 	require.Contains(t, output, "the VIP is back at "+before.ServerID)
-	// With the window of the way back.
+	// This time includes the window of the move back.
 	took := regexp.MustCompile(before.ServerID + ` serves again, ([0-9.]+) s after the decision`).
 		FindStringSubmatch(output)
 	require.NotNil(t, took, output)
@@ -355,7 +356,7 @@ func breakInBake(t *testing.T, p *project, generation int, fault lateFault, args
 	require.NoError(t, ready.err, ready.String())
 }
 
-// serves waits until a server serves, for the time in which the VIP may lead nowhere.
+// serves waits until a server serves. The VIP may lead nowhere for some time.
 func serves(t *testing.T, p *project, server string) {
 	t.Helper()
 	eventually(t, time.Minute, func() (bool, string) {
@@ -364,7 +365,7 @@ func serves(t *testing.T, p *project, server string) {
 	})
 }
 
-// killInBake kills the engine in the bake, whose process lives on, and updates again.
+// killInBake kills the engine during the bake, whose process lives on, and updates again.
 func killInBake(t *testing.T, p *project, generation int, moment time.Duration) {
 	visitors := p.visit(t)
 	up := p.startBake(t, generation)
@@ -400,7 +401,7 @@ func killOnWayBack(t *testing.T, p *project, generation int, moment wayBackMomen
 	plugins := up.kill(t)
 	took := up.awaitOthers(t, workLimit, plugins)
 	serves(t, p, before.ServerID)
-	// EC2 responds before it ends the server.
+	// EC2 responds before the server has ended.
 	eventually(t, endLimit, func() (bool, string) {
 		left := p.must(t, time.Minute, "docker", "ps", "--quiet", "--filter", "name=web-"+server)
 		return left == "", "the server that failed still runs"
@@ -416,8 +417,8 @@ func killOnWayBack(t *testing.T, p *project, generation int, moment wayBackMomen
 	t.Logf("the way back ended %.1f s after the kill; the next update took %.0f s", took.Seconds(), next.took.Seconds())
 }
 
-// loseOldServer ends the old server during the bake, which fails after that for a reason with which the new server
-// still serves.
+// loseOldServer kills the old server during the bake, which then fails for a reason that does not keep the new server
+// from serving.
 func loseOldServer(t *testing.T, p *project, generation int) {
 	before := p.outputs(t)
 	visitors := p.visit(t)

@@ -14,15 +14,15 @@ import (
 // brokenServer is a fault of a new server.
 type brokenServer struct {
 	name string
-	// breaks changes a copy of the project.
+	// breaks introduces the fault into a copy of the project.
 	breaks func(t *testing.T, broken *project)
-	// causes must all be in the diagnostics of the failed update.
+	// causes are patterns that must all match the diagnostics of the failed update.
 	causes []string
-	// late reports that the server becomes ready after its timeout.
+	// late marks a server that becomes ready after its timeout.
 	late bool
 }
 
-// brokenTimeout is the provisioningTimeout of a broken server, in minutes.
+// brokenTimeout is the provisioningTimeout of broken servers, in minutes.
 const brokenTimeout = 2
 
 func brokenServers() []brokenServer {
@@ -32,7 +32,7 @@ func brokenServers() []brokenServer {
 			"install -y nginx-lite\\n\"}}}\n"
 		exits    = `services: {web: {command: ["nginx", "-g", "daemon off; sendfiel on;"]}}`
 		unprobed = `services: {web: {healthcheck: {test: ["CMD", "busybox", "wget", "-q", "-O", "/dev/null", "http://127.0.0.1:8083/"]}}}`
-		// The probe records its first run, and succeeds two minutes later.
+		// The probe records its first run and succeeds two minutes later.
 		late = `services: {web: {healthcheck: {test: ["CMD-SHELL", "[ -e /tmp/begun ] || touch /tmp/begun; find /tmp/begun -mmin +2 | grep -q ."]}}}`
 		// Traefik routes requests for the front page elsewhere.
 		wrong = "http:\n  routers:\n    wrong: {entryPoints: [https], rule: Path(`/`), priority: 200000, middlewares: " +
@@ -98,8 +98,7 @@ func brokenServers() []brokenServer {
 		late:   true,
 	}, {
 		name: "a closed port",
-		// Packets of visitors, but not those of the server itself, go to a port on which nothing
-		// listens.
+		// Visitors' packets, but not the server's own, are redirected to a port on which nothing listens.
 		breaks: declared(func(c cloudConfig) {
 			c.runFirst([]string{
 				"iptables", "-t", "nat", "-I", "PREROUTING", "-p", "tcp", "--dport", "443", "-m", "addrtype", "--dst-type", "LOCAL",
@@ -113,7 +112,7 @@ func brokenServers() []brokenServer {
 	}}
 }
 
-// TestBrokenServers replaces the server by a broken one, and that by a good one, for each fault.
+// TestBrokenServers replaces the server with a broken one for each fault, and then with a good one.
 func TestBrokenServers(t *testing.T) {
 	if os.Getenv("E2E") != "broken" {
 		t.Skip("needs a local cloud that is up and takes half an hour: make test-broken")
@@ -168,8 +167,7 @@ func breakServer(t *testing.T, broken *project, c brokenServer) {
 	require.Equal(t, before, broken.outputs(t), "the stack has the actual state")
 }
 
-// endedServer has an update fail, and its server shut down, as an unclaimed one does an hour after its
-// boot.
+// endedServer makes an update fail and shuts its server down, as an unclaimed server does an hour after its boot.
 func endedServer(t *testing.T, broken *project) {
 	exits := slices.IndexFunc(brokenServers(), func(c brokenServer) bool { return c.name == "a container that exits" })
 	breakServer(t, broken, brokenServers()[exits])
@@ -181,7 +179,7 @@ func endedServer(t *testing.T, broken *project) {
 	broken.must(t, time.Minute, "docker", "stop", names[0])
 }
 
-// lineOf is the matching line of a command's output, which must exist.
+// lineOf returns the first line of a command's output that matches, which must exist.
 func lineOf(t *testing.T, output, expression string) string {
 	t.Helper()
 	pattern := regexp.MustCompile(expression)
@@ -194,16 +192,15 @@ func lineOf(t *testing.T, output, expression string) string {
 	return ""
 }
 
-// diagnostics are the diagnostics at the end of a failed update. Pulumi overwrites its progress.
+// diagnostics returns the diagnostics at the end of a failed update's output.
 func diagnostics(t *testing.T, up result) string {
 	t.Helper()
-	_, said, found := strings.Cut(up.stdout+up.stderr, "\nDiagnostics:\n")
+	_, text, found := strings.Cut(up.stdout+up.stderr, "\nDiagnostics:\n")
 	require.True(t, found, up.String())
-	return said
+	return text
 }
 
-// lateServer repeats the update whose server was late: it continues with that server as soon as it
-// is ready.
+// lateServer repeats the update whose server was late. The update continues with that server once it is ready.
 func lateServer(t *testing.T, broken *project, c brokenServer) {
 	before := broken.outputs(t)
 	c.breaks(t, broken)
@@ -239,7 +236,7 @@ func warnedServer(t *testing.T, p, broken *project) {
 	broken.converged(t)
 }
 
-// deafServer replaces a server on which nothing listens for its successor.
+// deafServer replaces a server on which the agent does not listen for its successor.
 func deafServer(t *testing.T, p, broken *project) {
 	before := p.outputs(t)
 	stopped := p.ssh(t, "sudo systemctl stop agent-watch.service")

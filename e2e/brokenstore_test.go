@@ -15,9 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// brokenStore is a proxy of an S3 server that accepts one file of a site, and rejects all later
-// uploads. It returns its URL. It verifies the server's certificate by the authorities in a file,
-// if any.
+// brokenStore starts a proxy for an S3 server that accepts one file of a site and rejects all later uploads, and
+// returns its URL. The proxy verifies the server's certificate with the CAs in a file, if given.
 func brokenStore(t *testing.T, endpoint, authorities string) string {
 	t.Helper()
 	target, err := url.Parse(endpoint)
@@ -32,7 +31,7 @@ func brokenStore(t *testing.T, endpoint, authorities string) string {
 	}
 	proxy := &httputil.ReverseProxy{Transport: transport, Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(target)
-		r.Out.Host = r.In.Host // it is signed
+		r.Out.Host = r.In.Host // the signature covers it
 	}}
 	var uploads atomic.Int32
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -46,7 +45,7 @@ func brokenStore(t *testing.T, endpoint, authorities string) string {
 	return front.URL
 }
 
-// variable is a variable of the commands' environment.
+// variable returns a variable of the commands' environment.
 func (p *project) variable(name string) string {
 	value := ""
 	for _, entry := range p.env {

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestBakeKeepsTheOldServerWhenTheUpdateContinues fails a bake in an update that continues after errors.
+// TestBakeKeepsTheOldServerWhenTheUpdateContinues makes a bake fail in an update that continues on errors.
 func TestBakeKeepsTheOldServerWhenTheUpdateContinues(t *testing.T) {
 	if os.Getenv("E2E") != "bake" {
 		t.Skip("needs a local cloud that is up and takes five minutes: make test-bake")
@@ -15,7 +15,7 @@ func TestBakeKeepsTheOldServerWhenTheUpdateContinues(t *testing.T) {
 	p := root(t)
 	p.loadEnv(t)
 	p.startClean(t)
-	// Pulumi keeps what the last bake depends on.
+	// Pulumi keeps the resources that the last bake depends on.
 	p.converges(t)
 	before := p.outputs(t)
 

@@ -23,18 +23,19 @@ import (
 )
 
 const (
-	// drainTime is how long a request in flight may take after the end of the bake.
+	// drainTime is how long requests in flight may continue after the end of the bake.
 	drainTime = time.Minute
-	// drainSlack is by how much the deletion may begin later, on a busy machine.
+	// drainSlack is the tolerance for a later deletion on a busy machine.
 	drainSlack = 45 * time.Second
-	// downloadSize is the size of the file, in bytes. A download at slowPace lasts for the longest update.
+	// downloadSize is the size of the file, in bytes. A download at slowPace outlasts the longest update.
 	downloadSize = 64 << 20
-	// slowPace and fastPace are the bytes that a visitor reads in a second. At fastPace, the buffers on the way are empty
+	// slowPace and fastPace are the bytes that a visitor reads per second. At fastPace, the buffers on the path are empty
 	// within a fraction of a second.
 	slowPace, fastPace = 64 << 10, 1 << 20
-	// fullPace is no limit.
+	// fullPace means no limit.
 	fullPace = 0
-	// socketBuffer is the receive buffer of a download, in bytes: what was read has left the server just now.
+	// socketBuffer is the receive buffer of a download, in bytes. It is small, so that data is read right after the
+	// server has sent it.
 	socketBuffer = 16 << 10
 )
 
@@ -47,7 +48,7 @@ func TestDrain(t *testing.T) {
 	p.loadEnv(t)
 	p.startClean(t)
 	p.converges(t)
-	// Connections to the old server live on as long as it does.
+	// Connections to the old server live as long as the server does.
 	localcloud := filepath.Join(p.home(), "bin", "localcloud")
 	settings := strings.Fields(p.must(t, time.Minute, localcloud, "move"))
 	p.must(t, time.Minute, localcloud, "move", "-connections", "end")
@@ -63,7 +64,7 @@ func TestDrain(t *testing.T) {
 	before := replaced.outputs(t)
 
 	patient, endless := replaced.download(t), replaced.download(t)
-	// The shutdown ends it at once.
+	// The shutdown ends this SSH session at once.
 	session := append(replaced.sshArgs(t, before, nil, "admin"), "sleep 900")
 	loggedOut := make(chan result, 1)
 	go func() { loggedOut <- replaced.run(t, 15*time.Minute, "ssh", session...) }()
@@ -112,14 +113,14 @@ func TestDrain(t *testing.T) {
 	p.converges(t)
 }
 
-// download is a download of the file, on a connection of its own.
+// download is a download of the file on its own connection.
 type download struct {
-	// pace is the bytes that are read in a second; fullPace is no limit.
+	// pace is the number of bytes read per second; fullPace means no limit.
 	pace  atomic.Int64
 	ended chan downloaded
 }
 
-// downloaded is how a download ended.
+// downloaded is the result of a download.
 type downloaded struct {
 	at     time.Time
 	bytes  int
@@ -127,13 +128,13 @@ type downloaded struct {
 	err    error
 }
 
-// download starts a download at slowPace. It has begun when download returns.
+// download starts a download at slowPace, which is in progress when download returns.
 func (p *project) download(t *testing.T) *download {
 	t.Helper()
 	dialer := net.Dialer{Control: func(_, _ string, connection syscall.RawConn) error {
 		var problem error
 		err := connection.Control(func(fd uintptr) {
-			// Before the connection is made: its window depends on this.
+			// This must precede the connect, because the TCP window depends on it.
 			problem = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, socketBuffer)
 		})
 		return errors.Join(err, problem)
@@ -157,7 +158,7 @@ func (p *project) download(t *testing.T) *download {
 	return d
 }
 
-// read reads to the end, a tenth of a second's bytes at a time.
+// read reads the body to its end, in portions of a tenth of a second.
 func (d *download) read(ctx context.Context, body io.Reader) downloaded {
 	const step = 100 * time.Millisecond
 	tick := time.NewTicker(step)

@@ -30,7 +30,7 @@ func TestRestoreDrill(t *testing.T) {
 	build.Dir = filepath.Join(root(t).dir, "ops", "drill")
 	output, err := build.CombinedOutput()
 	require.NoError(t, err, string(output))
-	// Stands in for Pulumi, which prints the names of the bucket and of its region.
+	// The script stands in for Pulumi, which prints the names of the bucket and its region.
 	script := fmt.Sprintf("#!/bin/sh\ncase $1 in stack) echo %s;; config) echo %s;; esac\n", serveragent.Bucket,
 		s3server.Region)
 	require.NoError(t, os.WriteFile(filepath.Join(tools, "pulumi"), []byte(script), 0o755))

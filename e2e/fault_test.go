@@ -10,13 +10,12 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// cloudConfigFile is the seam for the faults of a server: data that the program passes on to
-// cloud-init. A test uses it to add a package, a command, a drop-in of systemd, an override of
-// Compose or a router of Traefik, each of which takes effect in its own documented way. No shipped
-// program or configuration has code for a fault.
+// cloudConfigFile is the seam for a server's faults: data that the program passes to cloud-init. A test uses it to
+// add a package, a command, a systemd drop-in, a Compose override or a Traefik router, each of which takes effect
+// in its own documented way. No shipped program or configuration contains code for faults.
 const cloudConfigFile = "server/boot/cloud-config.yaml"
 
-// cloudConfig is that file.
+// cloudConfig is the parsed content of that file.
 type cloudConfig map[string]any
 
 // declare changes the file in a copy until the test ends.
@@ -46,7 +45,7 @@ func (c cloudConfig) list(key string) []any {
 	return list
 }
 
-// runFirst makes the server run a command before its own ones.
+// runFirst makes the server run commands before its own.
 func (c cloudConfig) runFirst(commands ...[]string) {
 	var first []any
 	for _, command := range commands {
@@ -57,7 +56,7 @@ func (c cloudConfig) runFirst(commands ...[]string) {
 
 func (c cloudConfig) install(name string) { c["packages"] = append(c.list("packages"), name) }
 
-// leaveOut omits packages, which must be in the list.
+// leaveOut removes packages, which must be in the list.
 func (c cloudConfig) leaveOut(t *testing.T, names ...string) {
 	t.Helper()
 	for _, name := range names {
@@ -72,7 +71,7 @@ func (c cloudConfig) write(path, content string) {
 	c["write_files"] = append(c.list("write_files"), map[string]string{"path": path, "content": content})
 }
 
-// dropIn changes a unit of systemd.
+// dropIn changes a systemd unit.
 func (c cloudConfig) dropIn(unit, text string) {
 	c.write("/etc/systemd/system/"+unit+".d/fault.conf", text)
 }

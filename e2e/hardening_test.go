@@ -18,8 +18,7 @@ func sshAsAuditSeesIt(t *testing.T, p *project) {
 	require.Contains(t, audit.stdout, "Passed")
 }
 
-// packagesStay checks a running server for everything in Debian's image that would change its
-// packages.
+// packagesStay requires that nothing in Debian's image changes a running server's packages.
 func packagesStay(t *testing.T, p *project) {
 	units := p.ssh(t,
 		"systemctl show --property=Id,LoadState,ActiveState apt-daily.timer apt-daily-upgrade.timer "+
@@ -34,11 +33,11 @@ func packagesStay(t *testing.T, p *project) {
 			"systemd-resolved")
 	require.NoError(t, installed.err, installed.String())
 	require.Equal(t, 4, strings.Count(installed.stdout, " installed\n"),
-		"the rehearsal's image brings what Debian's does: %s", installed.stdout)
+		"the rehearsal's image has the same packages as Debian's: %s", installed.stdout)
 }
 
-// securityUpdatesAreCounted runs the unit that counts Debian's pending security updates, on the
-// server. It must count those of the server and of the Debian containers, and change no package.
+// securityUpdatesAreCounted runs the unit that counts Debian's pending security updates on the server. It must count
+// those of the server and of the Debian containers, and must not change any package.
 func securityUpdatesAreCounted(t *testing.T, p *project) {
 	const packages = `dpkg-query --show | sha256sum`
 	before := p.ssh(t, packages)
@@ -53,8 +52,8 @@ func securityUpdatesAreCounted(t *testing.T, p *project) {
 	require.Equal(t, before.stdout, p.ssh(t, packages).stdout)
 }
 
-// accessLogIsRotated removes the access log and runs the unit that rotates it, which must make Traefik, in its
-// container, create another one.
+// accessLogIsRotated removes the access log and runs the unit that rotates it, which must make Traefik create a new one
+// from within its container.
 func accessLogIsRotated(t *testing.T, p *project) {
 	rotated := p.ssh(t, "sudo rm /srv/traefik/log/access.log && "+
 		"sudo systemctl start access-log.service")
@@ -64,13 +63,13 @@ func accessLogIsRotated(t *testing.T, p *project) {
 		logged := p.ssh(t, "sudo grep -c . /srv/traefik/log/access.log")
 		return logged.err == nil, logged.String()
 	})
-	require.Error(t, p.ssh(t, "cat /srv/traefik/log/access.log").err, "visitors' addresses are for admins only")
+	require.Error(t, p.ssh(t, "cat /srv/traefik/log/access.log").err, "only admins can read visitors' addresses")
 	unit := p.ssh(t, "systemctl show --property=Result access-log.service && systemctl is-active access-log.timer")
 	require.Equal(t, "Result=success\nactive\n", unit.stdout)
 }
 
-// containersReach tries, from the networks of some containers, every port that the others and the
-// server itself listen on.
+// containersReach tries to reach, from the networks of some containers, every port on which the other containers and
+// the server listen.
 func containersReach(t *testing.T, p *project) {
 	listening := map[string][]int{
 		"traefik": {8080, 8082, 8443}, "web": {8080, 8081}, "php": {9000}, "mail": {2525}, "prometheus": {9090},
@@ -119,11 +118,11 @@ END`
 		require.NoError(t, tried.err, tried.String())
 		open := strings.Fields(tried.stdout)
 		if source != "php" {
-			// The server is in the other networks, so that an admin can reach its containers.
+			// The server is in the other networks so that an admin can reach its containers.
 			open = slices.DeleteFunc(open, func(name string) bool { return strings.HasPrefix(name, "server:") })
 		}
-		// The relay exists if one is configured; Grafana queries Prometheus, through a network that
-		// works in both directions.
+		// The relay exists only if one is configured. Grafana queries Prometheus through a network that works in both
+		// directions.
 		open = slices.DeleteFunc(open, func(name string) bool { return name == "mail:2525" || name == "grafana:3000" })
 		slices.Sort(open)
 		require.Equal(t, wanted, append([]string{}, slices.Compact(open)...), source)
@@ -135,8 +134,7 @@ END`
 	require.NotRegexp(t, `(?m)^\S+\t00000000\t`, out.stdout, "PHP has no default route")
 }
 
-// liveServerStays requires that the timer that terminates a server without the VIP is disabled
-// permanently.
+// liveServerStays requires that the timer that terminates a server without the VIP is permanently disabled.
 func liveServerStays(t *testing.T, p *project) {
 	clock := p.ssh(t, "systemctl is-enabled unclaimed.timer; systemctl is-active unclaimed.timer")
 	require.Equal(t, "disabled\ninactive\n", clock.stdout, clock.String())

@@ -19,20 +19,20 @@ import (
 )
 
 const (
-	// scrapeInterval is Prometheus' own: see server/files/prometheus/prometheus.yaml.
+	// scrapeInterval is Prometheus' scrape interval: see server/files/prometheus/prometheus.yaml.
 	scrapeInterval = 15 * time.Second
-	// holeLimit is the longest gap between samples beyond the interval.
+	// holeLimit is the longest allowed gap between samples, minus the scrape interval.
 	holeLimit = 15 * time.Second
-	// backupInterval is how much a crash can lose: see Pulumi.yaml.
+	// backupInterval bounds the samples lost in a crash: see Pulumi.yaml.
 	backupInterval = time.Minute
-	// history is the period of the queried samples: longer than this test takes.
+	// history is the period of the queried samples, which is longer than the test.
 	history = 3 * time.Hour
 )
 
-// samples are the values of each series by time, in milliseconds since 1970.
+// samples holds the values of each series by time, in milliseconds since 1970.
 type samples map[string]map[int64]string
 
-// add adds samples, and returns how many of them were new.
+// add adds samples and returns the number of new ones.
 func (s samples) add(others samples) (added int) {
 	for series, values := range others {
 		if s[series] == nil {
@@ -55,7 +55,7 @@ func (s samples) count() (count int) {
 	return count
 }
 
-// missing are the samples that others lack, or have with another value.
+// missing returns the samples that others lacks or has with another value.
 func (s samples) missing(others samples) samples {
 	missing := samples{}
 	for series, values := range s {
@@ -68,7 +68,7 @@ func (s samples) missing(others samples) samples {
 	return missing
 }
 
-// span is the earliest and the latest time of a sample.
+// span returns the times of the earliest and the latest sample.
 func (s samples) span() (first, last time.Time) {
 	var low, high int64
 	for _, values := range s {
@@ -82,7 +82,7 @@ func (s samples) span() (first, last time.Time) {
 	return time.UnixMilli(low), time.UnixMilli(high)
 }
 
-// samples queries every recent sample, as it was stored.
+// samples queries all raw samples of a past period.
 func (p prometheus) samples(past time.Duration) (samples, error) {
 	values := url.Values{"query": {fmt.Sprintf(`{__name__=~".+"}[%.0fs]`, past.Seconds())}}
 	var data struct {
@@ -113,8 +113,7 @@ func (p prometheus) samples(past time.Duration) (samples, error) {
 	return found, nil
 }
 
-// follow collects the samples of a Prometheus until it no longer responds or stop is called. It
-// returns all that were seen.
+// follow adds the samples of a Prometheus to seen until Prometheus no longer responds or stop is called.
 func (p prometheus) follow(seen samples) (stop func()) {
 	ended := make(chan struct{})
 	var following sync.WaitGroup
@@ -140,8 +139,8 @@ func (p prometheus) follow(seen samples) (stop func()) {
 	}
 }
 
-// longestHole is the longest time between two samples of a job, on any server, beyond the interval;
-// only gaps after a time count.
+// longestHole returns the longest time between two samples of a job, on any server, minus the scrape interval.
+// Only gaps that end after a time count.
 func longestHole(found samples, after time.Time) (hole time.Duration, job string) {
 	times := map[string][]int64{}
 	for series, values := range found {
@@ -166,14 +165,14 @@ func longestHole(found samples, after time.Time) (hole time.Duration, job string
 	return hole, job
 }
 
-// issued is how many certificates the local cloud's authority has issued.
+// issued returns the number of certificates that the local cloud's CA has issued.
 func (p *project) issued(t *testing.T) int {
 	t.Helper()
 	log := p.must(t, time.Minute, "docker", "logs", "localcloud-acme")
 	return strings.Count(log, "Issued certificate serial")
 }
 
-// replacement is the monitoring history's fate in one replacement.
+// replacement is the effect of one replacement on the monitoring history.
 type replacement struct {
 	Took         float64 `json:"upSeconds"`
 	Samples      int     `json:"samples"`
@@ -183,8 +182,8 @@ type replacement struct {
 	Certificates int     `json:"certificatesIssued"`
 }
 
-// TestHistory replaces the server repeatedly, then kills one, and compares all earlier samples, one
-// by one, with those of the newest server.
+// TestHistory replaces the server repeatedly, then kills one, and compares all earlier samples one by one with those of
+// the newest server.
 func TestHistory(t *testing.T) {
 	if os.Getenv("E2E") != "history" {
 		t.Skip("needs a local cloud that is up and takes a quarter of an hour: make test-history")
@@ -196,7 +195,7 @@ func TestHistory(t *testing.T) {
 	known := samples{}
 	report := map[string][]replacement{"planned": {}, "killed": {}}
 	incidents := p.incidents(t)
-	// On a new stack, the certificates of further names arrive after the end of the update.
+	// On a new stack, the certificates for the other names arrive after the end of the update.
 	for _, name := range []string{siteName, aliasName} {
 		eventually(t, time.Minute, func() (bool, string) {
 			_, err := p.handshake(t, name, func(*tls.Config) {})
@@ -218,10 +217,10 @@ func TestHistory(t *testing.T) {
 			r := p.compare(t, known, began)
 			r.Took, r.Certificates = up.took.Seconds(), p.issued(t)-issued
 			report["planned"] = append(report["planned"], r)
-			require.Zero(t, r.Lost, "samples that the old server was seen to have, and the new one has not")
+			require.Zero(t, r.Lost, "samples that the old server had and the new one lacks")
 			require.LessOrEqual(t, r.HoleSeconds, holeLimit.Seconds())
 			sameCertificate(t, certificate, p.certificate(t, siteName))
-			require.Zero(t, r.Certificates, "certificates that were issued again")
+			require.Zero(t, r.Certificates, "certificates were issued again")
 		})
 	}
 	require.Equal(t, incidents, p.incidents(t), "a planned replacement is no outage for UptimeRobot")
@@ -230,7 +229,7 @@ func TestHistory(t *testing.T) {
 		old := p.known(t, known)
 		stop := old.follow(known)
 		out := p.outputs(t)
-		// Late between two backups, so that samples can be lost.
+		// The kill is late in the interval between two backups, so that samples can be lost.
 		eventually(t, 3*backupInterval, func() (bool, string) {
 			age := p.ssh(t,
 				`echo $(($(date +%s) - $(sed -n 's/^agent_last_backup_timestamp_seconds //p' /srv/metrics/backup.prom)))`)
@@ -249,7 +248,7 @@ func TestHistory(t *testing.T) {
 		r := p.compare(t, known, killed.Add(-2*backupInterval))
 		r.Took = up.took.Seconds()
 		report["killed"] = append(report["killed"], r)
-		// A backup takes a moment, and a sample is known only after a query.
+		// A backup takes some time, and a sample is known only after a query.
 		require.LessOrEqual(t, r.LostSeconds, backupInterval.Seconds()+5)
 		sameCertificate(t, certificate, p.certificate(t, siteName))
 		t.Logf("site and history were back %.1f s after the kill", back.Seconds())
@@ -273,12 +272,12 @@ func (p *project) known(t *testing.T, known samples) prometheus {
 	return prometheus
 }
 
-// compare compares the samples of the server's Prometheus with the known ones.
+// compare compares the known samples with those of the server's Prometheus.
 func (p *project) compare(t *testing.T, known samples, began time.Time) replacement {
 	t.Helper()
 	prometheus := prometheus{p.forward(t, "prometheus", 9090)}
 	server := p.outputs(t).ServerID
-	// The gap ends when each job has been scraped again.
+	// The gap ends when every job has been scraped again.
 	eventually(t, time.Minute, func() (bool, string) {
 		jobs := len(prometheus.query(t, fmt.Sprintf(`up{server=%q}`, server)))
 		return jobs == 7, fmt.Sprintf("%d of 7 jobs", jobs)
@@ -290,7 +289,7 @@ func (p *project) compare(t *testing.T, known samples, began time.Time) replacem
 	r := replacement{Samples: known.count(), Lost: missing.count(), HoleSeconds: hole.Seconds()}
 	if r.Lost > 0 {
 		first, last := missing.span()
-		// The last sample that is not lost precedes the first lost one.
+		// The last sample that was kept precedes the first lost one by an interval.
 		r.LostSeconds = last.Sub(first).Seconds() + scrapeInterval.Seconds()
 		t.Logf("lost: %d samples from %s to %s", r.Lost, first.Format(time.TimeOnly), last.Format(time.TimeOnly))
 	}

@@ -18,17 +18,16 @@ import (
 )
 
 const (
-	// firstGeneration exceeds any configured one.
+	// firstGeneration exceeds any configured generation.
 	firstGeneration = 1000
 	// workLimit is how long an engine's work may continue after the engine was killed.
 	workLimit = 2 * time.Minute
-	// pluginLimit is how long a plugin may take to notice the loss of its engine: Pulumi's library
-	// checks every five minutes.
+	// pluginLimit is how long a plugin may take to notice the loss of its engine: Pulumi's library checks every five
+	// minutes.
 	pluginLimit = 6 * time.Minute
 )
 
-// TestKilledEngine kills Pulumi at a random moment of a replacement, and runs it again, for each
-// seed.
+// TestKilledEngine kills Pulumi at a random moment of a replacement and runs it again, once for each seed.
 func TestKilledEngine(t *testing.T) {
 	if os.Getenv("E2E") != "killed" {
 		t.Skip("needs a local cloud that is up and takes three quarters of an hour: make test-killed")
@@ -55,16 +54,16 @@ func TestKilledEngine(t *testing.T) {
 	for _, seed := range seeds(t) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			moment := time.Duration(rand.New(rand.NewSource(seed)).Float64() * float64(duration))
-			t.Logf("to be killed after %.1f s of %.1f s", moment.Seconds(), duration.Seconds())
+			t.Logf("will be killed after %.1f s of %.1f s", moment.Seconds(), duration.Seconds())
 			replaced.set(t, "generation", firstGeneration+int(seed))
-			plugins = append(plugins, killAndGoOn(t, replaced, moment)...)
+			plugins = append(plugins, killAndUpdateAgain(t, replaced, moment)...)
 		})
 	}
 	t.Run("the project's own update needs no manual step", func(t *testing.T) { mendServer(t, p) })
 	t.Run("leftovers of killed engines have ended by themselves", func(t *testing.T) { requireEnd(t, plugins) })
 }
 
-// requireEnd requires that processes end by themselves.
+// requireEnd requires that processes end on their own.
 func requireEnd(t *testing.T, left []process) {
 	t.Helper()
 	eventually(t, pluginLimit, func() (bool, string) {
@@ -73,7 +72,7 @@ func requireEnd(t *testing.T, left []process) {
 	})
 }
 
-// seeds are the requested seeds: a single one, or SEEDS of them.
+// seeds returns the seed SEED, or the first SEEDS seeds.
 func seeds(t *testing.T) []int64 {
 	t.Helper()
 	if os.Getenv("SEED") != "" {
@@ -86,28 +85,28 @@ func seeds(t *testing.T) []int64 {
 	return all
 }
 
-// killAndGoOn kills an update at a moment and runs it again. It returns the plugins that the killed
-// engine left.
-func killAndGoOn(t *testing.T, p *project, moment time.Duration) (plugins []process) {
+// killAndUpdateAgain kills an update at a moment and runs it again. It returns the plugins that the killed engine left
+// behind.
+func killAndUpdateAgain(t *testing.T, p *project, moment time.Duration) (plugins []process) {
 	before := p.outputs(t)
 	visitors := p.visit(t)
 	plugins, output := p.upUntil(t, moment)
 	at := lastLine(output)
-	t.Logf("its last words: %s", at)
+	t.Logf("its last line of output: %s", at)
 
 	up := p.upAfterKill(t)
 	seen := visitors.seen(t)
 	require.NoError(t, up.err, output+up.String())
-	// Before any failure: the next seed must not find anything of this one.
+	// This precedes any failure, because the next seed must not find anything left over from this one.
 	p.forgetPending(t)
 	cut := seen.unharmed(t)
-	t.Logf("the update after it took %.0f s; requests cut by the move of the VIP: %d", up.took.Seconds(), cut)
+	t.Logf("the next update took %.0f s; requests cut by the move of the VIP: %d", up.took.Seconds(), cut)
 	require.NotEqual(t, before.ServerID, p.outputs(t).ServerID)
 	p.converged(t)
 	return plugins
 }
 
-// upAfterKill runs the update after a killed one, and removes the lock that this one left, if any.
+// upAfterKill runs the update after a killed one, and removes the lock that the killed update left, if any.
 func (p *project) upAfterKill(t *testing.T) result {
 	t.Helper()
 	up := p.pulumiUp(t)
@@ -120,35 +119,34 @@ func (p *project) upAfterKill(t *testing.T) result {
 	return up
 }
 
-// upUntil starts an update and kills its engine, and nothing else, at a moment, unless it has ended
-// by then. When it returns, no work of the update is running; the engine's plugins may still live,
-// idle.
+// upUntil starts an update and, unless it has ended by then, kills only its engine at a moment. When it returns,
+// none of the update's work is running, but the engine's plugins may still be alive and idle.
 func (p *project) upUntil(t *testing.T, moment time.Duration) (plugins []process, output string) {
 	t.Helper()
 	up := p.startUp(t)
 	select {
 	case err := <-up.ended:
 		require.NoError(t, err)
-		t.Log("it was over before")
+		t.Log("the update ended before the kill")
 	case <-time.After(moment):
 		plugins = up.kill(t)
 	}
-	// Processes that a plugin has started: the program, a build, commands.
+	// The others are processes that plugins have started: the program, a build, commands.
 	took := up.awaitOthers(t, workLimit, plugins)
 	if took > time.Second {
-		t.Logf("its work ended %.1f s later", took.Seconds())
+		t.Logf("the update's work ended %.1f s later", took.Seconds())
 	}
 	return plugins, up.output(t)
 }
 
-// update is a plain update that can be killed.
+// update is an update that can be killed.
 type update struct {
 	engine *exec.Cmd
 	ended  chan error
 	log    string
 }
 
-// startUp starts an update in a session of its own, which identifies its processes.
+// startUp starts an update in its own session, which identifies its processes.
 func (p *project) startUp(t *testing.T, args ...string) *update {
 	t.Helper()
 	log, err := os.Create(filepath.Join(t.TempDir(), "up.log"))
@@ -157,7 +155,7 @@ func (p *project) startUp(t *testing.T, args ...string) *update {
 	engine := exec.CommandContext(t.Context(), filepath.Join(p.home(), "bin", "pulumi"),
 		append([]string{"up", "--yes", "--stack", "local", "--non-interactive"}, args...)...)
 	engine.Dir, engine.Env = p.dir, p.env
-	// A file instead of a pipe: the plugins may keep it open.
+	// The output goes to a file, not a pipe, which the plugins may keep open.
 	engine.Stdout, engine.Stderr = log, log
 	engine.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	require.NoError(t, engine.Start())
@@ -166,7 +164,7 @@ func (p *project) startUp(t *testing.T, args ...string) *update {
 	return up
 }
 
-// kill kills the engine and nothing else, and returns the engine's plugins.
+// kill kills only the engine, and returns the engine's plugins.
 func (u *update) kill(t *testing.T) (plugins []process) {
 	t.Helper()
 	for _, process := range processes(t) {
@@ -180,7 +178,7 @@ func (u *update) kill(t *testing.T) (plugins []process) {
 	return plugins
 }
 
-// others are the update's processes except some.
+// others returns the update's processes except some.
 func (u *update) others(t *testing.T, except []process) []process {
 	t.Helper()
 	var others []process
@@ -208,14 +206,14 @@ func (u *update) output(t *testing.T) string {
 	return string(content)
 }
 
-// lastLine is the last line of an output that is not empty.
+// lastLine returns the last non-empty line of an output.
 func lastLine(output string) string {
 	lines := strings.Split(strings.TrimSpace(output), "\n")
 	return strings.TrimSpace(lines[len(lines)-1])
 }
 
-// process is a running process. The kernel may assign its id to another one later, but with another
-// time of start, in clock ticks after the boot.
+// process is a running process. The kernel may later reuse its pid for another process, but with another start time.
+// start is in clock ticks after the boot.
 type process struct {
 	pid, parent, session int
 	start                uint64
@@ -251,7 +249,7 @@ func readProcess(pid int) (process, bool) {
 	if err != nil {
 		return process{}, false
 	}
-	// After the name in parentheses, which may contain any character: the third field, the state, and all others.
+	// The name in parentheses may contain any character. After it come the third field, which is the state, and the rest.
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
 	const third = 3
 	if len(fields) <= 22-third {
@@ -263,7 +261,7 @@ func readProcess(pid int) (process, bool) {
 	return p, err == nil && state != "Z" && state != "X"
 }
 
-// commandLines are the command lines of processes, one per line.
+// commandLines returns the command lines of processes, one per line.
 func commandLines(of []process) string {
 	var lines strings.Builder
 	for _, p := range of {

@@ -16,17 +16,17 @@ import (
 )
 
 const (
-	// provisionKills is how many moments of provisioning are tested.
+	// provisionKills is the number of tested moments of provisioning.
 	provisionKills = 10
 	// bootTimeout bounds the time from the start of an update until it provisions the new server.
 	bootTimeout = 5 * time.Minute
-	// waitsForEarlier is what a second provisioning of a server prints while a first one runs.
+	// waitsForEarlier is the message that a second provisioning of a server prints while the first one runs.
 	waitsForEarlier = "an earlier update is still running on this server"
 )
 
-// TestKilledProvisioning kills Pulumi at ten moments of a server's provisioning and starts the next
-// update at once, while the command on the server continues. Every other time the plugins die with
-// the engine, which closes the SSH connection of the command.
+// TestKilledProvisioning kills Pulumi at ten moments of a server's provisioning and starts the next update at
+// once, while the command on the server continues. Every other time it also kills the plugins, which closes the
+// command's SSH connection.
 func TestKilledProvisioning(t *testing.T) {
 	if os.Getenv("E2E") != "killed" {
 		t.Skip("needs a local cloud that is up and takes twenty minutes: make test-killed")
@@ -64,7 +64,7 @@ func TestKilledProvisioning(t *testing.T) {
 			plugins := up.kill(t)
 			if i%2 == 1 {
 				for _, other := range up.others(t, nil) {
-					// A process that has ended meanwhile is fine, too.
+					// The process may have ended meanwhile.
 					_ = syscall.Kill(other.pid, syscall.SIGKILL)
 				}
 				up.awaitOthers(t, time.Minute, nil)
@@ -79,31 +79,29 @@ func TestKilledProvisioning(t *testing.T) {
 			require.Equal(t, 1, provisioned.most, "provisionings of one server at once")
 			require.NotEqual(t, before.ServerID, replaced.outputs(t).ServerID)
 			replaced.converged(t)
-			met := strings.Contains(next.stdout+next.stderr, waitsForEarlier)
-			if met {
+			mustWait := strings.Contains(next.stdout+next.stderr, waitsForEarlier)
+			if mustWait {
 				waited++
 			}
 			t.Logf("killed %.1f s into provisioning, its plugins too: %t; the next update took %.0f s and waited for the "+
-				"earlier command: %t",
-				moment.Seconds(), i%2 == 1, next.took.Seconds(), met)
+				"earlier command: %t", moment.Seconds(), i%2 == 1, next.took.Seconds(), mustWait)
 			left = append(left, plugins...)
 		})
 	}
 	t.Run("leftovers of killed engines have ended by themselves", func(t *testing.T) { requireEnd(t, left) })
-	require.NotZero(t, waited, "no update met the command of the previous one")
+	require.NotZero(t, waited, "no update had to wait for the previous update's command")
 	t.Run("the project's own update needs no manual step", func(t *testing.T) { mendServer(t, p) })
 }
 
-// provisionings are the present runs of `provision`, by the PID namespace of the server they run
-// on. The processes of a server are processes of this machine; one in this machine's own namespace
-// belongs to something else.
+// provisionings counts the current runs of `provision` by the PID namespace of their server. A server's processes are
+// processes of this machine, but not in this machine's own namespace.
 func provisionings(t *testing.T) map[string]int {
 	t.Helper()
 	running := map[string]int{}
 	own, err := os.Readlink("/proc/self/ns/pid")
 	require.NoError(t, err)
 	for _, process := range processes(t) {
-		// `bounded` gives its work a session. Its forks have the same command line at first.
+		// `bounded` runs its work in a new session. Its forks have the same command line at first.
 		if process.session != process.pid {
 			continue
 		}
@@ -111,7 +109,7 @@ func provisionings(t *testing.T) map[string]int {
 		if err != nil {
 			continue
 		}
-		// As `bounded` starts its work: timeout ... bash ... WORK NAME SECONDS.
+		// `bounded` starts its work as: timeout ... bash ... WORK NAME SECONDS.
 		args := strings.Split(string(bytes.TrimSuffix(line, []byte{0})), "\x00")
 		if len(args) < 3 || filepath.Base(args[0]) != "timeout" || args[len(args)-2] != "provision" {
 			continue
@@ -128,7 +126,7 @@ func provisionings(t *testing.T) map[string]int {
 type provisioningWatch struct {
 	done chan struct{}
 	wait sync.WaitGroup
-	// most is the largest number of provisionings of one server at once.
+	// most is the largest number of concurrent provisionings of one server.
 	most         int
 	began, ended time.Time
 }

@@ -29,15 +29,15 @@ import (
 // machineAddress is this machine's address in the local cloud's internet.
 const machineAddress = "198.18.0.1"
 
-// mailServer is an SMTP relay that requires STARTTLS and a login, and keeps the messages.
+// mailServer is an SMTP relay that requires STARTTLS and a login, and keeps the messages it receives.
 type mailServer struct {
 	certificate    tls.Certificate
 	user, password string
-	received       chan letter
+	received       chan message
 }
 
-// letter is a message that arrived.
-type letter struct {
+// message is a received message.
+type message struct {
 	from string
 	to   []string
 	text *mail.Message
@@ -50,7 +50,7 @@ func startMailServer(t *testing.T, address string, server mailServer) (*mailServ
 	listener, err := net.Listen("tcp", address)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, listener.Close()) })
-	server.received = make(chan letter, 10)
+	server.received = make(chan message, 10)
 	go func() {
 		for {
 			connection, err := listener.Accept()
@@ -63,15 +63,15 @@ func startMailServer(t *testing.T, address string, server mailServer) (*mailServ
 	return &server, listener.Addr().String()
 }
 
-// serve handles one client. The client reports errors.
+// serve handles one client. Errors are ignored because the client reports them.
 func (s *mailServer) serve(connection net.Conn) {
 	defer func() { _ = connection.Close() }()
 	_ = connection.SetDeadline(time.Now().Add(time.Minute))
 	text := textproto.NewConn(connection)
-	encrypted, known := false, false
-	var arriving letter
-	say := func(format string, args ...any) { _ = text.PrintfLine(format, args...) }
-	say("220 relay ready")
+	encrypted, loggedIn := false, false
+	var current message
+	reply := func(format string, args ...any) { _ = text.PrintfLine(format, args...) }
+	reply("220 relay ready")
 	for {
 		line, err := text.ReadLine()
 		if err != nil {
@@ -80,51 +80,51 @@ func (s *mailServer) serve(connection net.Conn) {
 		verb, rest, _ := strings.Cut(line, " ")
 		switch verb = strings.ToUpper(verb); {
 		case verb == "EHLO" && encrypted:
-			say("250-relay\r\n250-8BITMIME\r\n250 AUTH PLAIN")
+			reply("250-relay\r\n250-8BITMIME\r\n250 AUTH PLAIN")
 		case verb == "EHLO":
-			say("250-relay\r\n250-8BITMIME\r\n250 STARTTLS")
+			reply("250-relay\r\n250-8BITMIME\r\n250 STARTTLS")
 		case verb == "STARTTLS" && !encrypted:
-			say("220 go ahead")
+			reply("220 go ahead")
 			secure := tls.Server(connection, &tls.Config{Certificates: []tls.Certificate{s.certificate}})
 			text, encrypted = textproto.NewConn(secure), true
 		case verb == "QUIT":
-			say("221 bye")
+			reply("221 bye")
 			return
 		case verb == "NOOP" || verb == "RSET":
-			say("250 ok")
+			reply("250 ok")
 		case !encrypted:
-			say("530 5.7.0 issue STARTTLS first")
+			reply("530 5.7.0 issue STARTTLS first")
 		case verb == "AUTH":
-			known = s.login(strings.TrimPrefix(rest, "PLAIN "))
-			if !known {
-				say("535 5.7.8 wrong user or password")
+			loggedIn = s.login(strings.TrimPrefix(rest, "PLAIN "))
+			if !loggedIn {
+				reply("535 5.7.8 wrong user or password")
 				continue
 			}
-			say("235 welcome")
-		case !known:
-			say("530 5.7.0 log in first")
+			reply("235 welcome")
+		case !loggedIn:
+			reply("530 5.7.0 log in first")
 		case verb == "MAIL":
-			arriving = letter{from: addressIn(rest)}
-			say("250 ok")
+			current = message{from: addressIn(rest)}
+			reply("250 ok")
 		case verb == "RCPT":
-			arriving.to = append(arriving.to, addressIn(rest))
-			say("250 ok")
+			current.to = append(current.to, addressIn(rest))
+			reply("250 ok")
 		case verb == "DATA":
-			say("354 go on")
-			arriving.text, err = mail.ReadMessage(bufio.NewReader(text.DotReader()))
+			reply("354 go on")
+			current.text, err = mail.ReadMessage(bufio.NewReader(text.DotReader()))
 			if err != nil {
-				say("554 cannot read the message: %v", err)
+				reply("554 cannot read the message: %v", err)
 				continue
 			}
 			var body strings.Builder
-			if _, err := bufio.NewReader(arriving.text.Body).WriteTo(&body); err != nil {
+			if _, err := bufio.NewReader(current.text.Body).WriteTo(&body); err != nil {
 				return
 			}
-			arriving.body = body.String()
-			s.received <- arriving
-			say("250 taken")
+			current.body = body.String()
+			s.received <- current
+			reply("250 taken")
 		default:
-			say("502 unknown: %s", verb)
+			reply("502 unknown: %s", verb)
 		}
 	}
 }
@@ -135,16 +135,15 @@ func (s *mailServer) login(encoded string) bool {
 	return err == nil && string(given) == "\x00"+s.user+"\x00"+s.password
 }
 
-// addressIn is the address of MAIL FROM:<a@b> SIZE=1.
+// addressIn returns the address in an argument such as FROM:<a@b> SIZE=1.
 func addressIn(argument string) string {
 	_, after, _ := strings.Cut(argument, "<")
 	address, _, _ := strings.Cut(after, ">")
 	return address
 }
 
-// TestMailServerWantsEncryptionAndALogin shows that the relay of the tests is no kinder than a real
-// one.
-func TestMailServerWantsEncryptionAndALogin(t *testing.T) {
+// TestMailServerRequiresEncryptionAndALogin tests that the tests' relay is as strict as a real one.
+func TestMailServerRequiresEncryptionAndALogin(t *testing.T) {
 	certificate, roots := selfSigned(t, "relay.example")
 	server, address := startMailServer(t, "127.0.0.1:0",
 		mailServer{certificate: certificate, user: "noreply", password: "right"})
@@ -196,8 +195,7 @@ func selfSigned(t *testing.T, name string) (tls.Certificate, *x509.CertPool) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, roots
 }
 
-// admit lets the local cloud reach ports of this machine until the test ends; instances cannot
-// reach any otherwise.
+// admit lets the local cloud reach ports of this machine until the test ends. Otherwise, instances cannot reach any.
 func (p *project) admit(t *testing.T, ports string) {
 	t.Helper()
 	inserted := p.must(t, time.Minute, "nft", "--echo", "--handle", "insert", "rule", "ip", "localcloud", "input",
@@ -209,8 +207,8 @@ func (p *project) admit(t *testing.T, ports string) {
 	})
 }
 
-// certify gets a certificate of the local cloud's authority for a name that leads to this machine,
-// by the challenge HTTP-01. Port 80 must be admitted.
+// certify obtains a certificate from the local cloud's CA, with an HTTP-01 challenge, for a name that resolves to this
+// machine. Port 80 must be admitted.
 func (p *project) certify(t *testing.T, name string) tls.Certificate {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -222,7 +220,7 @@ func (p *project) certify(t *testing.T, name string) tls.Certificate {
 	}, name, machineAddress+":80")
 }
 
-// issue goes through the steps of ACME, and answers challenges at the address.
+// issue performs the steps of ACME and serves the challenge responses at an address.
 func issue(ctx context.Context, t *testing.T, client *acme.Client, name, address string) tls.Certificate {
 	t.Helper()
 	_, err := client.Register(ctx, &acme.Account{}, acme.AcceptTOS)
@@ -241,10 +239,10 @@ func issue(ctx context.Context, t *testing.T, client *acme.Client, name, address
 				challenge = offered
 			}
 		}
-		require.NotNil(t, challenge, "%s offers no challenge HTTP-01", url)
-		answer, err := client.HTTP01ChallengeResponse(challenge.Token)
+		require.NotNil(t, challenge, "%s offers no HTTP-01 challenge", url)
+		response, err := client.HTTP01ChallengeResponse(challenge.Token)
 		require.NoError(t, err)
-		stop := answerChallenge(t, address, client.HTTP01ChallengePath(challenge.Token), answer)
+		stop := serveChallenge(t, address, client.HTTP01ChallengePath(challenge.Token), response)
 		_, err = client.Accept(ctx, challenge)
 		require.NoError(t, err)
 		_, err = client.WaitAuthorization(ctx, url)
@@ -255,22 +253,22 @@ func issue(ctx context.Context, t *testing.T, client *acme.Client, name, address
 	require.NoError(t, err)
 	request, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{DNSNames: []string{name}}, key)
 	require.NoError(t, err)
-	where := order.URI
-	order, err = client.WaitOrder(ctx, where)
+	orderURL := order.URI
+	order, err = client.WaitOrder(ctx, orderURL)
 	require.NoError(t, err)
-	// It requests the certificate, but does not wait for the order's URL.
+	// CreateOrderCert requests the certificate but does not wait at the order's URL.
 	_, _, unfinished := client.CreateOrderCert(ctx, order.FinalizeURL, request, true)
-	order, err = client.WaitOrder(ctx, where)
+	order, err = client.WaitOrder(ctx, orderURL)
 	require.NoError(t, err)
 	chain, err := client.FetchCert(ctx, order.CertURL, true)
 	require.NoError(t, err, "%v", unfinished)
 	return tls.Certificate{Certificate: chain, PrivateKey: key}
 }
 
-func answerChallenge(t *testing.T, address, path, answer string) (stop func()) {
+func serveChallenge(t *testing.T, address, path, response string) (stop func()) {
 	t.Helper()
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, answer) })
+	mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, response) })
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	listener, err := net.Listen("tcp", address)
 	require.NoError(t, err)

@@ -13,13 +13,13 @@ import (
 )
 
 const (
-	// measuringLimit bounds a measurement: an update, and how long the connections to the old server outlive it.
+	// measuringLimit bounds a measurement: an update, plus the time for which connections to the old server outlive it.
 	measuringLimit = 15 * time.Minute
-	// settledLimit is how long a measurement may take after the update: requests to a server that is gone time out.
+	// settledLimit is how long a measurement may continue after the update: requests to a deleted server time out.
 	settledLimit = time.Minute
 )
 
-// measuredMove is the JSON file of `make measure-move`.
+// measuredMove holds the parts of the JSON file of `make measure-move` that the test needs.
 type measuredMove struct {
 	Old, New       string
 	FirstNewMs     float64
@@ -47,8 +47,8 @@ type measuredMove struct {
 	}
 }
 
-// moveMeasured measures two replacements of the server, as an operator does: one by a command, and the way back by an
-// update in another terminal. How the VIP moves is the local cloud's setting, and changes none of this.
+// moveMeasured measures two replacements of the server, as an operator does: the first with a command, the second with
+// an update in another terminal. The local cloud's setting for the VIP's move does not matter.
 func moveMeasured(t *testing.T, p *project) {
 	changed := p.copy(t)
 	changed.set(t, "generation", int(time.Now().Unix()))
@@ -61,7 +61,7 @@ func moveMeasured(t *testing.T, p *project) {
 	between := p.outputs(t)
 	move := readMeasuredMove(t, file, before.ServerID, between.ServerID)
 	require.Less(t, move.Fresh[len(move.Fresh)-1].SentMs-move.CommandEndedMs, float64(settledLimit.Milliseconds()))
-	// The server's log has the requests that it answered.
+	// The server's log contains the requests that it answered.
 	for _, request := range move.Fresh {
 		if request.Server == between.ServerID {
 			query := fmt.Sprintf(`"GET /.well-known/server?n=%d HTTP/1.1" 200`, request.Number)
@@ -86,8 +86,8 @@ func moveMeasured(t *testing.T, p *project) {
 	require.Contains(t, unknown.stderr, "cannot measure a move of stack local-nowhere: cannot read the outputs")
 }
 
-// readMeasuredMove reads a measurement, and requires that each request is accounted for once, and that each was
-// answered before and after the move.
+// readMeasuredMove reads a measurement and requires that each request is accounted for once, and that all requests
+// before and after the move were answered.
 func readMeasuredMove(t *testing.T, file, from, to string) measuredMove {
 	t.Helper()
 	content, err := os.ReadFile(file)
@@ -95,7 +95,7 @@ func readMeasuredMove(t *testing.T, file, from, to string) measuredMove {
 	var move measuredMove
 	require.NoError(t, json.Unmarshal(content, &move))
 	require.Equal(t, []string{from, to}, []string{move.Old, move.New})
-	require.NotNil(t, move.Association, "EC2's API was asked")
+	require.NotNil(t, move.Association, "EC2's API was queried")
 	require.Equal(t, to, move.Association.Server)
 	require.Positive(t, move.FirstNewMs)
 	require.Positive(t, move.LastOldMs)
@@ -128,7 +128,7 @@ func readMeasuredMove(t *testing.T, file, from, to string) measuredMove {
 			answered += count
 		}
 		require.LessOrEqual(t, answered, kept.Asked)
-		require.LessOrEqual(t, kept.Asked, answered+1, "no more than the last request has no answer: %s", kept.EndedBy)
+		require.LessOrEqual(t, kept.Asked, answered+1, "at most the last request has no answer: %s", kept.EndedBy)
 		require.LessOrEqual(t, len(kept.Answers), 1, "a connection has one server")
 		require.False(t, strings.HasPrefix(kept.EndedBy, "status"), kept.EndedBy)
 	}

@@ -19,8 +19,8 @@ import (
 	"immutable-infra/e2e/internal/dashboards"
 )
 
-// forward makes a port of a service's container reachable on this machine, through an admin's SSH
-// login, until the test ends. Nothing else leads there.
+// forward makes a port of a service's container reachable on this machine, through an admin's SSH login, until the test
+// ends. There is no other way to reach it.
 func (p *project) forward(t *testing.T, service string, port int) (address string) {
 	t.Helper()
 	asked := p.ssh(t,
@@ -51,7 +51,7 @@ func (p *project) forward(t *testing.T, service string, port int) (address strin
 	return address
 }
 
-// prometheus queries the server's Prometheus.
+// prometheus is a client of the server's Prometheus.
 type prometheus struct{ address string }
 
 // series is one result of an instant query.
@@ -65,7 +65,7 @@ func (p prometheus) get(t *testing.T, path string, values url.Values, into any) 
 	require.NoError(t, p.ask(path, values, into), values.Get("query"))
 }
 
-// ask is get without a requirement.
+// ask is like get, but returns errors.
 func (p prometheus) ask(path string, values url.Values, into any) error {
 	client := &http.Client{Timeout: 20 * time.Second}
 	response, err := client.Get("http://" + p.address + "/api/v1/" + path + "?" + values.Encode())
@@ -93,7 +93,7 @@ func (p prometheus) query(t *testing.T, expression string) []series {
 	return data.Result
 }
 
-// measured requires that everything that should be measured is, and that every panel of every
+// measured requires that Prometheus scrapes all targets, that only the watchdog fires, and that every panel of every
 // dashboard has data.
 func measured(t *testing.T, p *project) {
 	out := p.outputs(t)
@@ -102,7 +102,7 @@ func measured(t *testing.T, p *project) {
 	wanted := []string{"alertmanager", "nginx", "node", "php", "prometheus", "site", "traefik"}
 	eventually(t, time.Minute, func() (bool, string) {
 		var up []string
-		// Each server's series can be distinguished: those of the previous server are here, too.
+		// Each server has its own series: those of the previous servers are in this Prometheus, too.
 		for _, target := range prometheus.query(t, fmt.Sprintf("up{server=%q} == 1", out.ServerID)) {
 			up = append(up, target.Metric["job"])
 		}
@@ -126,8 +126,7 @@ func measured(t *testing.T, p *project) {
 		}
 		return len(rules.Groups) > 0, "there are no rules"
 	})
-	// Prometheus records firing alerts only after it has looked up those that fired before, an
-	// interval after its start.
+	// Prometheus records firing alerts only after it has restored the state of earlier ones, an interval after its start.
 	eventually(t, time.Minute, func() (bool, string) {
 		return len(prometheus.query(t, `ALERTS{alertname="Watchdog", alertstate="firing"}`)) > 0, "the watchdog does not fire"
 	})
@@ -167,8 +166,8 @@ type alert struct {
 	Fields      map[string]any
 }
 
-// toldVictorOps is the types of the messages to VictorOps of some kind, in order.
-func (p *project) toldVictorOps(t *testing.T, of func(alert) bool) []string {
+// victorOpsMessages returns the types of the messages to VictorOps that match, in order.
+func (p *project) victorOpsMessages(t *testing.T, matches func(alert) bool) []string {
 	t.Helper()
 	var alerts []alert
 	answer := p.must(t, time.Minute, "curl", "-sS", "--cacert", filepath.Join(p.home(), "tls", "ca.pem"),
@@ -176,26 +175,25 @@ func (p *project) toldVictorOps(t *testing.T, of func(alert) bool) []string {
 	require.NoError(t, json.Unmarshal([]byte(answer), &alerts), answer)
 	types := []string{}
 	for _, alert := range alerts {
-		if of(alert) {
+		if matches(alert) {
 			types = append(types, alert.MessageType)
 		}
 	}
 	return types
 }
 
-// web runs a command on the web server's container.
+// web runs a Compose command for the web server's container.
 func (p *project) web(t *testing.T, command string) {
 	t.Helper()
 	done := p.ssh(t, "sudo docker compose --project-directory /opt/site "+command+" web")
 	require.NoError(t, done.err, done.String())
 }
 
-// alertsArrive stops the web server and starts it again, and waits until VictorOps has received
-// both messages.
+// alertsArrive stops the web server and starts it again, and waits until VictorOps has received both messages.
 func alertsArrive(t *testing.T, p *project) {
 	server := p.outputs(t).ServerID
 	messages := func() []string {
-		return p.toldVictorOps(t, func(alert alert) bool {
+		return p.victorOpsMessages(t, func(alert alert) bool {
 			name := fmt.Sprint(alert.Fields["entity_display_name"])
 			return strings.Contains(name, "SiteDown") && strings.Contains(name, server)
 		})
@@ -208,7 +206,7 @@ func alertsArrive(t *testing.T, p *project) {
 	over := eventually(t, 4*time.Minute, func() (bool, string) {
 		return slices.Equal(messages(), []string{"CRITICAL", "RECOVERY"}), fmt.Sprint(messages())
 	})
-	t.Logf("VictorOps heard CRITICAL %.0f s after the web server was stopped, and RECOVERY %.0f s after it was started",
+	t.Logf("VictorOps received CRITICAL %.0f s after the web server was stopped, and RECOVERY %.0f s after it was started",
 		down.Seconds(), over.Seconds())
 	ready := p.ssh(t, "sudo agent ready --wait 1m")
 	require.NoError(t, ready.err, ready.String())

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// cloudResource has the Pulumi type and the id of a resource of AWS.
+// cloudResource is the Pulumi type and the id of an AWS resource.
 type cloudResource struct{ kind, id string }
 
 const (
@@ -23,7 +23,7 @@ const (
 	policyKind      = "aws:iam/rolePolicy:RolePolicy"
 )
 
-// recordedKinds are the Pulumi types of the collections in the local cloud's record of resources.
+// recordedKinds returns the Pulumi types of the collections in the local cloud's record of resources.
 func recordedKinds() map[string]string {
 	return map[string]string{
 		"vpcs":                   "aws:ec2/vpc:Vpc",
@@ -45,7 +45,7 @@ func recordedKinds() map[string]string {
 	}
 }
 
-// recorded are all resources in the local cloud's own record, without those that come with a VPC.
+// recorded returns the resources in the local cloud's own record, except those that a VPC includes.
 func recorded(document []byte) ([]cloudResource, error) {
 	var collections map[string]json.RawMessage
 	if err := json.Unmarshal(document, &collections); err != nil {
@@ -60,7 +60,7 @@ func recorded(document []byte) ([]cloudResource, error) {
 		}
 		kind, known := kinds[name]
 		if !known {
-			return nil, fmt.Errorf("the local cloud's record has a collection %s, which this test does not know", name)
+			return nil, fmt.Errorf("the local cloud's record has an unknown collection %s; add it to recordedKinds", name)
 		}
 		var entries map[string]struct {
 			DefaultSecurityGroupID, MainRouteTableID string                     // of a VPC
@@ -85,7 +85,7 @@ func recorded(document []byte) ([]cloudResource, error) {
 	return slices.DeleteFunc(resources, func(t cloudResource) bool { return ofVPC[t.id] }), nil
 }
 
-// deployment is the part of `pulumi stack export` that is read here.
+// deployment is the part of the output of `pulumi stack export` that this test reads.
 type deployment struct {
 	Deployment struct {
 		Resources []struct {
@@ -99,11 +99,11 @@ type deployment struct {
 	}
 }
 
-// containers are the local cloud's containers for one instance, with their states by role.
+// containers holds the states of the local cloud's containers for one instance, by role.
 type containers map[string]string
 
-// differences describes where the cloud's record, the running containers, and the stack disagree,
-// and the stack's pending operations. It is empty if there are none.
+// differences describes where the cloud's record, the running containers and the stack disagree, and lists the stack's
+// pending operations.
 func differences(resources []cloudResource, running map[string]containers, stack deployment) []string {
 	var found []string
 	note := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
@@ -129,7 +129,7 @@ func differences(resources []cloudResource, running map[string]containers, stack
 	for _, cloudResource := range resources {
 		exists[cloudResource] = true
 		if known[cloudResource] == 0 {
-			note("%s %s exists, and the stack does not know it", cloudResource.kind, cloudResource.id)
+			note("%s %s exists but is not in the stack", cloudResource.kind, cloudResource.id)
 		}
 		if cloudResource.kind != instanceKind {
 			continue
@@ -142,7 +142,7 @@ func differences(resources []cloudResource, running map[string]containers, stack
 	}
 	for cloudResource, times := range known {
 		if !exists[cloudResource] {
-			note("%s %s is in the stack, and does not exist", cloudResource.kind, cloudResource.id)
+			note("%s %s is in the stack but does not exist", cloudResource.kind, cloudResource.id)
 		}
 		if times > 1 {
 			note("%s %s is in the stack %d times", cloudResource.kind, cloudResource.id, times)
@@ -150,15 +150,14 @@ func differences(resources []cloudResource, running map[string]containers, stack
 	}
 	for id := range running {
 		if !exists[cloudResource{instanceKind, id}] {
-			note("containers of instance %s exist, and the cloud's record does not have it", id)
+			note("containers of instance %s exist, but the instance is not in the cloud's record", id)
 		}
 	}
 	slices.Sort(found)
 	return found
 }
 
-// orphans describes resources of the local cloud that are in none of its stacks, and the reverse:
-// see differences.
+// orphans describes the differences between the local cloud and all its stacks: see differences.
 func (p *project) orphans(t *testing.T) []string {
 	t.Helper()
 	document, err := os.ReadFile(filepath.Join(p.home(), "cloud", "aws.json"))
@@ -197,8 +196,8 @@ func (p *project) orphans(t *testing.T) []string {
 	return append(differences(resources, running, all), p.danglingVolumes(t)...)
 }
 
-// converges requires that one more update, without manual steps, brings the stack to its desired
-// state, and that nothing is left over.
+// converges requires that one more update, without manual steps, brings the stack to its desired state and leaves no
+// orphans.
 func (p *project) converges(t *testing.T) result {
 	t.Helper()
 	up := p.pulumiUp(t)
@@ -207,10 +206,10 @@ func (p *project) converges(t *testing.T) result {
 	return up
 }
 
-// pendingOperation begins a difference that Pulumi can be made to forget.
+// pendingOperation is the prefix of a difference that can be cleared from Pulumi's state.
 const pendingOperation = "pending operation: "
 
-// interrupted separates operations that a killed engine left in the state from everything else.
+// interrupted separates pending operations, which a killed engine left in the state, from other differences.
 func interrupted(differences []string) (pending, others []string) {
 	for _, difference := range differences {
 		if strings.HasPrefix(difference, pendingOperation) {
@@ -222,9 +221,8 @@ func interrupted(differences []string) (pending, others []string) {
 	return pending, others
 }
 
-// forgetPending removes interrupted operations from the state: Pulumi keeps them forever, because
-// it does not know their outcome. Resources that one of them created are among the orphans then. It
-// returns the other differences.
+// forgetPending removes interrupted operations from the state: Pulumi keeps them forever because it does not know their
+// outcome. It returns the remaining differences, which include resources that such an operation created.
 func (p *project) forgetPending(t *testing.T) (others []string) {
 	t.Helper()
 	pending, others := interrupted(p.orphans(t))
@@ -237,17 +235,15 @@ func (p *project) forgetPending(t *testing.T) (others []string) {
 	return p.orphans(t)
 }
 
-// startClean begins a long test, which ends with the requirement that nothing is left over: earlier
-// leftovers must not fail it after hours of measurements.
+// startClean begins a long test that requires at its end that nothing is left over: earlier leftovers must not make it
+// fail after hours of measurements.
 func (p *project) startClean(t *testing.T) {
 	t.Helper()
 	require.Empty(t, p.forgetPending(t),
-		"an earlier update, which was killed, left this over, and this test would fail at its end; run `make down`, then "+
-			"this again")
+		"a killed update left these behind, and this test would fail at its end; run `make down`, then run this again")
 }
 
-// converged requires that the stack's server serves, that nothing is left to change, and that
-// nothing is left over.
+// converged requires that the stack's server serves, that no change is pending, and that no orphans exist.
 func (p *project) converged(t *testing.T) {
 	t.Helper()
 	out := p.outputs(t)
@@ -259,8 +255,8 @@ func (p *project) converged(t *testing.T) {
 	require.Empty(t, p.orphans(t))
 }
 
-// danglingVolumes are volumes without a container. They have no label, so that on an engine that is
-// not the local cloud's own, their owner is unknown.
+// danglingVolumes describes volumes without a container. Volumes have no label, so their owner is unknown unless the
+// Docker engine is the local cloud's own.
 func (p *project) danglingVolumes(t *testing.T) []string {
 	t.Helper()
 	own := slices.ContainsFunc(p.env, func(variable string) bool {
@@ -272,7 +268,7 @@ func (p *project) danglingVolumes(t *testing.T) []string {
 	var found []string
 	for _, volume := range strings.Fields(p.must(t, time.Minute, "docker", "volume", "ls", "--quiet", "--filter",
 		"dangling=true")) {
-		found = append(found, "no container has the volume "+volume)
+		found = append(found, "no container uses the volume "+volume)
 	}
 	return found
 }
@@ -306,25 +302,25 @@ func TestOrphansAreFound(t *testing.T) {
 		found        string
 	}{
 		"nothing is wrong": {},
-		"an instance nobody knows": {
-			"record", `"i-1": {`, `"i-2": {}, "i-1": {`, "aws:ec2/instance:Instance i-2 exists, and the stack does not know it",
+		"an unknown instance": {
+			"record", `"i-1": {`, `"i-2": {}, "i-1": {`, "aws:ec2/instance:Instance i-2 exists but is not in the stack",
 		},
-		"an association nobody knows": {
+		"an unknown association": {
 			"record", "eipassoc-1", "eipassoc-2",
-			"aws:ec2/eipAssociation:EipAssociation eipassoc-2 exists, and the stack does not know it",
+			"aws:ec2/eipAssociation:EipAssociation eipassoc-2 exists but is not in the stack",
 		},
-		"a policy nobody knows": {
+		"an unknown policy": {
 			"record", `"read": {}`, `"read": {}, "write": {}`,
-			"aws:iam/rolePolicy:RolePolicy web:write exists, and the stack does not know it",
+			"aws:iam/rolePolicy:RolePolicy web:write exists but is not in the stack",
 		},
-		"a record nobody knows": {
+		"an unknown record": {
 			"record", `Z1_www.example.org_A": {`, `Z1_old.example.org_A": {}, "Z1_www.example.org_A": {`,
-			"aws:route53/record:Record Z1_old.example.org_A exists, and the stack does not know it",
+			"aws:route53/record:Record Z1_old.example.org_A exists but is not in the stack",
 		},
-		"a group that is gone": {
-			"record", `, "sg-1": {}`, "", "aws:ec2/securityGroup:SecurityGroup sg-1 is in the stack, and does not exist",
+		"a deleted group": {
+			"record", `, "sg-1": {}`, "", "aws:ec2/securityGroup:SecurityGroup sg-1 is in the stack but does not exist",
 		},
-		"a resource twice": {
+		"a duplicate resource": {
 			"stack", `"id": "i-1"}`, `"id": "i-1"}, {"urn": "d", "type": "aws:ec2/instance:Instance", "id": "i-1"}`,
 			"aws:ec2/instance:Instance i-1 is in the stack 2 times",
 		},
@@ -335,9 +331,9 @@ func TestOrphansAreFound(t *testing.T) {
 			"stack", `]}}`, `], "pending_operations": [{"type": "creating", "resource": {"urn": "z"}}]}}`,
 			"pending operation: creating z",
 		},
-		"a container too many": {
+		"an extra container": {
 			"runs", `{"i-1"`, `{"i-2": {"instance": "exited"}, "i-1"`,
-			"containers of instance i-2 exist, and the cloud's record does not have it",
+			"containers of instance i-2 exist, but the instance is not in the cloud's record",
 		},
 		"a server that does not run": {
 			"runs", `"instance": "running"`, `"instance": "exited"`,
@@ -374,7 +370,7 @@ func TestOrphansAreFound(t *testing.T) {
 		{"type": "creating", "resource": {"urn": "z"}}, {"type": "updating", "resource": {"urn": "y"}}]}}`), &killed))
 	pending, others = interrupted(differences(nil, nil, killed))
 	require.Equal(t, []string{"pending operation: creating z", "pending operation: updating y"}, pending,
-		"T2: what make bench has Pulumi forget before it begins")
+		"T2: make bench removes these from the state before it begins")
 	require.Equal(t, []string{"c (sg-1) is still to be deleted by the stack"}, others)
 
 	_, err := recorded([]byte(`{"loadBalancers": {}}`))

@@ -13,20 +13,21 @@ import (
 )
 
 const (
-	// serverCPUs is the share of the machine that the server may use, so that the visitors have enough of the rest for ten
-	// times as many as it can answer.
+	// serverCPUs limits the server's CPU time, so that enough remains for the visitors to send ten times as many requests
+	// as the server can answer.
 	serverCPUs = "0.4"
-	// offerTime is how long each number of visitors comes.
+	// offerTime is how long each rate is offered.
 	offerTime = 15 * time.Second
-	// warmUp is the time before, in which those who keep their connection open it.
+	// warmUp is the time before that, in which visitors who keep a connection open it.
 	warmUp = 5 * time.Second
-	// goodShare is the least share of the maximum that is served under overload.
+	// goodShare is the minimum share of the capacity that must be served under overload.
 	goodShare = 0.8
-	// recovery is the time after an overload within which every visitor is served again.
+	// recovery is the time after an overload within which all visitors must be served again.
 	recovery = 5 * time.Second
 )
 
-// TestOverload sends more visitors than the server can answer, and requires that it serves as many as it can.
+// TestOverload sends more requests than the server can answer, and requires that it still answers nearly as many as it
+// can.
 func TestOverload(t *testing.T) {
 	if os.Getenv("E2E") != "overload" {
 		t.Skip("needs a local cloud that is up and takes ten minutes: make test-overload")
@@ -54,7 +55,7 @@ func TestOverload(t *testing.T) {
 		require.NotZero(t, fresh, "the capacity is not known: run all of TestOverload")
 		before := p.outputs(t).ServerID
 		p.set(t, "generation", int(time.Now().Unix()))
-		visitors, err := p.come(t, load.Visitors{Fresh: int(2 * fresh)})
+		visitors, err := p.startVisitors(t, load.Visitors{Fresh: int(2 * fresh)})
 		require.NoError(t, err)
 		up := p.pulumiUp(t)
 		report := visitors.Stop()
@@ -69,8 +70,8 @@ func TestOverload(t *testing.T) {
 	})
 }
 
-// limitCPUs limits the processor time of a server, and ends its reports for the bake, which is over: they would take
-// much of it.
+// limitCPUs limits a server's CPU time and stops its reports for the bake, which is over: they would use much of
+// the CPU time.
 func (p *project) limitCPUs(t *testing.T, server string) {
 	t.Helper()
 	stop := p.ssh(t, "sudo systemctl stop agent-report.path agent-report.service")
@@ -79,17 +80,17 @@ func (p *project) limitCPUs(t *testing.T, server string) {
 	p.must(t, time.Minute, "docker", "update", "--cpus", serverCPUs, id)
 }
 
-// come sends visitors of one page.
-func (p *project) come(t *testing.T, visitors load.Visitors) (*load.Run, error) {
+// startVisitors starts visitors who request one page.
+func (p *project) startVisitors(t *testing.T, visitors load.Visitors) (*load.Run, error) {
 	t.Helper()
 	visitors.URL, visitors.Roots, visitors.Pages = siteURL, p.roots(t), map[string]string{"/about/": ""}
 	return load.Start(t.Context(), visitors)
 }
 
-// offer sends visitors for a time, and returns how many requests were served per second after they had warmed up.
+// offer sends visitors for some time and returns the number of requests served per second after the warm-up.
 func (p *project) offer(t *testing.T, visitors load.Visitors) (perSecond float64, report load.Summary) {
 	t.Helper()
-	run, err := p.come(t, visitors)
+	run, err := p.startVisitors(t, visitors)
 	require.NoError(t, err)
 	<-time.After(warmUp)
 	began, before := time.Now(), run.Served()
@@ -103,8 +104,8 @@ func (p *project) offer(t *testing.T, visitors load.Visitors) (perSecond float64
 	return perSecond, report
 }
 
-// capacity is how many requests per second the server can answer, found by offering more and more, from least on, until
-// two rates in turn are not served: one may be due to something else on the machine.
+// capacity returns the number of requests per second that the server can answer. It increases the rate, beginning with
+// least, until two consecutive rates are not served: a single one may be due to other load on the machine.
 func (p *project) capacity(t *testing.T, least int, visitors func(rate int) load.Visitors) float64 {
 	t.Helper()
 	capacity := 0.0
@@ -126,9 +127,9 @@ func (p *project) overload(t *testing.T, capacity float64, visitors func(rate in
 		rate := factor * int(capacity)
 		served, report := p.offer(t, visitors(rate))
 		ended := time.Now()
-		after, err := p.come(t, visitors(int(capacity/2)))
+		after, err := p.startVisitors(t, visitors(int(capacity/2)))
 		for err != nil && time.Since(ended) < recovery {
-			after, err = p.come(t, visitors(int(capacity/2)))
+			after, err = p.startVisitors(t, visitors(int(capacity/2)))
 		}
 		require.NoError(t, err, "the server does not recover")
 		<-time.After(2 * recovery)
@@ -144,7 +145,7 @@ func (p *project) overload(t *testing.T, capacity float64, visitors func(rate in
 	}
 }
 
-// refusedOnly requires that no request failed but those whose connection the server refused.
+// refusedOnly requires that only requests whose connection the server refused have failed.
 func refusedOnly(t *testing.T, report load.Summary) {
 	t.Helper()
 	for _, failure := range report.Failures {

@@ -1,5 +1,5 @@
-// Package e2e uses the project like its users: with make, pulumi, curl, a browser and OpenSSH's
-// client, against the local cloud.
+// Package e2e uses the project as its users do: with make, pulumi, curl, a browser and OpenSSH's client, against the
+// local cloud.
 package e2e
 
 import (
@@ -41,7 +41,7 @@ type outputs struct {
 	KnownHosts    string `json:"knownHosts"`
 }
 
-// root is the checkout that contains the tests.
+// root returns the checkout that contains the tests.
 func root(t *testing.T) *project {
 	t.Helper()
 	dir, err := filepath.Abs("..")
@@ -49,7 +49,7 @@ func root(t *testing.T) *project {
 	return &project{dir: dir, env: os.Environ()}
 }
 
-// home is the local cloud's directory.
+// home returns the local cloud's directory.
 func (p *project) home() string { return filepath.Join(p.dir, ".localcloud") }
 
 // loadEnv sets the variables of `eval "$(make -s env)"`.
@@ -58,7 +58,7 @@ func (p *project) loadEnv(t *testing.T) {
 	p.env = p.environment(t, "")
 }
 
-// environment is the output of make env for a role, or for an administrator if that is "".
+// environment returns the environment with the variables of make env for a role; "" means an administrator.
 func (p *project) environment(t *testing.T, role string) []string {
 	t.Helper()
 	variables := p.must(t, time.Minute, "bash", "-c", `variables=$(make -s env ROLE="$0") && eval "$variables" && env -0`,
@@ -66,14 +66,13 @@ func (p *project) environment(t *testing.T, role string) []string {
 	return strings.Split(strings.TrimRight(variables, "\x00"), "\x00")
 }
 
-// copy is a second checkout of the same project on the same local cloud, in
-// which a test may change files.
+// copy returns a second checkout of the same project on the same local cloud, in which a test can change files.
 func (p *project) copy(t *testing.T) *project {
 	t.Helper()
 	return p.copyTo(t, t.TempDir())
 }
 
-// copyTo is copy into a directory that exists.
+// copyTo is like copy, but into an existing directory.
 func (p *project) copyTo(t *testing.T, dir string) *project {
 	t.Helper()
 	files := p.run(t, time.Minute, "bash", "-c",
@@ -92,20 +91,18 @@ func (p *project) commit(t *testing.T, message string) {
 		message)
 }
 
-// replace replaces a text in a file of a copy until the test ends. The text must occur exactly
-// once.
+// replace replaces a text in a file of a copy until the test ends. The text must occur exactly once.
 func (p *project) replace(t *testing.T, file, old, new string) {
 	t.Helper()
 	path := filepath.Join(p.dir, file)
 	content, err := os.ReadFile(path)
 	require.NoError(t, err)
-	require.Equal(t, 1, strings.Count(string(content), old), "%s should have this exactly once: %s", file, old)
+	require.Equal(t, 1, strings.Count(string(content), old), "%s should contain this exactly once: %s", file, old)
 	require.NoError(t, os.WriteFile(path, []byte(strings.Replace(string(content), old, new, 1)), 0o644))
 	t.Cleanup(func() { require.NoError(t, os.WriteFile(path, content, 0o644)) })
 }
 
-// set changes a setting in the configuration of a copy until the test ends, whether or not it is
-// set already.
+// set changes a setting in the configuration of a copy until the test ends, whether or not it is already set.
 func (p *project) set(t *testing.T, key string, value int) {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(p.dir, "Pulumi.local.yaml"))
@@ -128,7 +125,7 @@ func (r result) String() string {
 	return fmt.Sprintf("%s (%.1f s): %v\n%s\n%s", r.command, r.took.Seconds(), r.err, r.stdout, r.stderr)
 }
 
-// status is the command's exit status, or -1 if it did not end by itself.
+// status returns the command's exit status, or -1 if it did not exit normally.
 func (r result) status() int {
 	var exit *exec.ExitError
 	if r.err == nil {
@@ -140,7 +137,7 @@ func (r result) status() int {
 	return -1
 }
 
-// run runs a command in the project. The limit kills it with all its processes.
+// run runs a command in the project. When the limit is reached, the command and all its processes are terminated.
 func (p *project) run(t *testing.T, limit time.Duration, name string, args ...string) result {
 	t.Helper()
 	return p.runInput(t, limit, "", name, args...)
@@ -148,10 +145,10 @@ func (p *project) run(t *testing.T, limit time.Duration, name string, args ...st
 
 func (p *project) runInput(t *testing.T, limit time.Duration, input, name string, args ...string) result {
 	t.Helper()
-	// Commands that clean up after a test run as well.
+	// Commands that clean up after a test must run as well.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), limit)
 	defer cancel()
-	// By env, which finds it in the project's PATH.
+	// env looks the command up in the project's PATH.
 	command := exec.CommandContext(ctx, "env", append([]string{name}, args...)...)
 	command.Dir = p.dir
 	command.Env = p.env
@@ -169,7 +166,7 @@ func (p *project) runInput(t *testing.T, limit time.Duration, input, name string
 	}
 }
 
-// must runs a command that must succeed, and returns its output.
+// must runs a command that must succeed and returns its output.
 func (p *project) must(t *testing.T, limit time.Duration, name string, args ...string) string {
 	t.Helper()
 	result := p.run(t, limit, name, args...)
@@ -187,15 +184,15 @@ func (p *project) pulumiUp(t *testing.T, args ...string) result {
 // pulumiUpFollowed runs a plain update and follows the engine's events.
 func (p *project) pulumiUpFollowed(t *testing.T) (result, engine.Log) {
 	t.Helper()
-	// A pipe instead of a log file: each event is read when it is written, and the update does not
-	// overwrite the preview's events.
+	// With a pipe instead of a log file, each event is read when it is written, and the update does not overwrite the
+	// preview's events.
 	path := filepath.Join(t.TempDir(), "events")
 	require.NoError(t, syscall.Mkfifo(path, 0o600))
 	events, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	require.NoError(t, err)
 	defer events.Close()
-	// The pipe does not end while it has a writer.
-	open, err := os.OpenFile(path, os.O_WRONLY, 0)
+	// The pipe does not reach its end while it has a writer.
+	writer, err := os.OpenFile(path, os.O_WRONLY, 0)
 	require.NoError(t, err)
 
 	var log engine.Log
@@ -204,19 +201,19 @@ func (p *project) pulumiUpFollowed(t *testing.T) (result, engine.Log) {
 	go func() {
 		defer close(done)
 		log, followed = engine.Follow(events, time.Now)
-		// If that failed, the engine must not wait for a reader.
+		// If Follow failed, the engine must not block for lack of a reader.
 		_, _ = io.Copy(io.Discard, events)
 	}()
-	// The flag is hidden without that variable.
-	hidden := &project{dir: p.dir, env: append(slices.Clone(p.env), "PULUMI_DEBUG_COMMANDS=true")}
-	up := hidden.pulumiUp(t, "--event-log", path, "--color", "never")
-	require.NoError(t, open.Close())
+	// The flag is available only with this variable.
+	debug := &project{dir: p.dir, env: append(slices.Clone(p.env), "PULUMI_DEBUG_COMMANDS=true")}
+	up := debug.pulumiUp(t, "--event-log", path, "--color", "never")
+	require.NoError(t, writer.Close())
 	<-done
 	require.NoError(t, followed)
 	return up, log
 }
 
-// outputs are those of the stack local.
+// outputs returns the outputs of the stack local.
 func (p *project) outputs(t *testing.T) outputs {
 	t.Helper()
 	return p.outputsOf(t, "local")
@@ -230,7 +227,7 @@ func (p *project) outputsOf(t *testing.T, stack string) outputs {
 	return out
 }
 
-// resources are the URNs of the resources of the stack local, with their ids.
+// resources returns the resources of the stack local: their ids by URN.
 func (p *project) resources(t *testing.T) map[string]string {
 	t.Helper()
 	return p.resourcesOf(t, "local")
@@ -252,7 +249,7 @@ func (p *project) resourcesOf(t *testing.T, stack string) map[string]string {
 	return ids
 }
 
-// container returns the id of the container that is a server.
+// container returns the id of a server's container.
 func (p *project) container(t *testing.T, server string) string {
 	t.Helper()
 	id := strings.TrimSpace(p.must(t, time.Minute, "docker", "ps", "--quiet", "--filter", "name=web-"+server))
@@ -260,8 +257,8 @@ func (p *project) container(t *testing.T, server string) string {
 	return id
 }
 
-// ssh runs a command on the server as an admin, with OpenSSH's client, which knows only the stack's
-// CA and must not prompt.
+// ssh runs a command on the server as an admin, with OpenSSH's client, which knows only the stack's CA and must not
+// prompt.
 func (p *project) ssh(t *testing.T, command string) result {
 	t.Helper()
 	return p.sshWith(t, nil, "admin", command)
@@ -272,7 +269,7 @@ func (p *project) sshWith(t *testing.T, options []string, user, command string) 
 	return p.run(t, 2*time.Minute, "ssh", append(p.sshArgs(t, p.outputs(t), options, user), command)...)
 }
 
-// sshArgs are the arguments of OpenSSH's client without the command.
+// sshArgs returns the arguments of OpenSSH's client without the command.
 func (p *project) sshArgs(t *testing.T, out outputs, options []string, user string) []string {
 	t.Helper()
 	knownHosts := filepath.Join(t.TempDir(), "known_hosts")
@@ -285,7 +282,7 @@ func (p *project) sshArgs(t *testing.T, out outputs, options []string, user stri
 	return append(args, user+"@"+out.VIP)
 }
 
-// eventually awaits a condition, and returns how long it took.
+// eventually waits for a condition and returns how long that took.
 func eventually(t *testing.T, limit time.Duration, condition func() (ok bool, seen string)) time.Duration {
 	t.Helper()
 	start := time.Now()

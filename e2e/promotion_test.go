@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The stacks of the rehearsal, and the address of the second one's site.
+// The stacks of the rehearsal, and the URLs of their sites.
 const (
 	testStack       = "local-test"
 	productionStack = "local-production"
@@ -22,19 +22,19 @@ const (
 	productionURL   = "https://production.localcloud.test/"
 )
 
-// promotion deploys a commit to test and from there to production, fails to deploy another one
-// beyond test, and destroys test while visitors use production.
+// promotion deploys a commit to test and promotes it to production, requires that a commit that fails in test does not
+// reach production, and destroys test while visitors use production.
 func promotion(t *testing.T, p *project) {
 	checkout := p.copy(t)
 	checkout.access(t)
 	checkout.bound(t, testStack)
 	checkout.bound(t, productionStack)
-	// Like a runner whose address is not known beforehand.
+	// This is the setting for a runner whose address is not known in advance.
 	checkout.replace(t, "Pulumi."+testStack+".yaml", "immutable-infra:sshAllowFrom: [198.18.0.1/32]",
 		"immutable-infra:sshFromRunner: true")
 	checkout.env = append(slices.Clone(p.env), "SSH_FROM=198.18.0.1/32")
 	checkout.commit(t, "first")
-	// Like the workflow: each stack by its own role.
+	// As in the workflow, each stack is deployed with its own role.
 	deploy := func(stack string) result {
 		return checkout.run(t, 10*time.Minute, "make", "deploy", "STACK="+stack, "ROLE="+deployRole(stack))
 	}
@@ -42,9 +42,9 @@ func promotion(t *testing.T, p *project) {
 	require.NoError(t, alone.err, alone.String())
 	dialer := net.Dialer{Timeout: 2 * time.Second}
 	_, err := dialer.DialContext(t.Context(), "tcp", net.JoinHostPort(p.outputsOf(t, testStack).VIP, "12222"))
-	require.Error(t, err, "after the update, the runner is shut out")
-	// An administrator runs the first update of production: no workflow may change the backup
-	// bucket's settings.
+	require.Error(t, err, "after the update, SSH is closed to the runner")
+	// An administrator runs the first update of production, because no workflow may change the backup bucket's
+	// settings.
 	promote := func() result {
 		return checkout.run(t, 20*time.Minute, "make", "promote", "FROM="+testStack, "TO="+productionStack)
 	}
@@ -52,16 +52,16 @@ func promotion(t *testing.T, p *project) {
 	require.NoError(t, promoted.err, promoted.String())
 	t.Logf("a promotion to an empty production took %.0f s:\n%s", promoted.took.Seconds(), steps(promoted))
 	checkout.replace(t, "Pulumi."+productionStack+".yaml", "\nconfig:\n", "\nconfig:\n  immutable-infra:generation: 2\n")
-	t.Cleanup(func() { giveUp(t, checkout) })
+	t.Cleanup(func() { destroyStacks(t, checkout) })
 	replaced := deploy(productionStack)
 	require.NoError(t, replaced.err, replaced.String())
 	checkout.commit(t, "second")
-	keepsToItsState(t, checkout, testStack, productionStack)
+	requireStateIsolation(t, checkout, testStack, productionStack)
 
 	test, production := p.outputsOf(t, testStack), p.outputsOf(t, productionStack)
 	require.Equal(t, testURL, test.URL)
 	require.Equal(t, productionURL, production.URL)
-	require.Equal(t, test.Release, production.Release, "production has the tested commit")
+	require.Equal(t, test.Release, production.Release, "production has the tested release")
 	separate(t, p)
 	for url, out := range map[string]outputs{testURL: test, productionURL: production} {
 		status, server, _ := p.get(t, url+".well-known/server")
@@ -69,7 +69,7 @@ func promotion(t *testing.T, p *project) {
 		require.Contains(t, server, out.ServerID)
 	}
 
-	// A commit that fails in test never reaches production.
+	// A commit that fails in test does not reach production.
 	broken := filepath.Join(checkout.dir, "site", "broken.md")
 	require.NoError(t, os.WriteFile(broken, []byte("---\ntitle: Broken\ndescription: Broken\n---\n{% if %}\n"), 0o644))
 	checkout.commit(t, "broken")
@@ -81,18 +81,18 @@ func promotion(t *testing.T, p *project) {
 	require.Equal(t, production, p.outputsOf(t, productionStack))
 	checkout.must(t, time.Minute, "git", "reset", "--quiet", "--hard", "HEAD~1")
 
-	// Production is protected, test is not.
+	// Production is protected; test is not.
 	refused := checkout.as(t, deployRole(productionStack)).run(t, 5*time.Minute, "pulumi", "destroy", "--yes",
 		"--skip-preview", "--non-interactive", "--stack", productionStack)
 	require.Error(t, refused.err, refused.String())
 	require.Contains(t, refused.stdout+refused.stderr, "protect")
-	// The engine deletes its own provider, by which the program read its outputs: no resource
-	// belongs to it.
+	// The engine deletes the default provider with which the program reads stack outputs. No resource belongs to that
+	// provider.
 	after := p.resourcesOf(t, productionStack)
 	for _, resources := range []map[string]string{before, after} {
 		delete(resources, "urn:pulumi:"+productionStack+"::immutable-infra::pulumi:providers:pulumi::default")
 	}
-	require.Equal(t, before, after, "and no resource of it is gone")
+	require.Equal(t, before, after, "none of its resources were deleted")
 
 	visits := p.visitOften(t, productionURL)
 	destroyed := checkout.as(t, deployRole(testStack)).run(t, 10*time.Minute, "pulumi", "destroy", "--yes",
@@ -118,7 +118,7 @@ func promotion(t *testing.T, p *project) {
 	require.NoError(t, drill.err, drill.String())
 }
 
-// separate requires that no two stacks share a resource of AWS: no bucket, address or key.
+// separate requires that no two stacks share an AWS resource, such as a bucket, an address or a key.
 func separate(t *testing.T, p *project) {
 	t.Helper()
 	owners := map[string]string{}
@@ -126,7 +126,7 @@ func separate(t *testing.T, p *project) {
 		buckets := 0
 		for urn, id := range p.resourcesOf(t, stack) {
 			kind := strings.Split(urn, "::")[2]
-			// The ids of other resources are names that AWS uses for all.
+			// The ids of other resources need not be unique across stacks.
 			if id == "" || !strings.Contains(kind, "aws:") {
 				continue
 			}
@@ -141,7 +141,7 @@ func separate(t *testing.T, p *project) {
 	}
 }
 
-// steps are a promotion's own lines.
+// steps returns the lines of a promotion's output about finished steps.
 func steps(promotion result) string {
 	lines := slices.DeleteFunc(strings.Split(promotion.stdout, "\n"),
 		func(line string) bool { return !strings.Contains(line, ": done in ") })
@@ -187,8 +187,8 @@ func (p *project) visitOften(t *testing.T, url string) (end func() (requests int
 	}
 }
 
-// giveUp destroys both stacks, as the runbook says.
-func giveUp(t *testing.T, checkout *project) {
+// destroyStacks destroys both stacks as the runbook describes.
+func destroyStacks(t *testing.T, checkout *project) {
 	t.Helper()
 	checkout.replace(t, "Pulumi."+productionStack+".yaml", "immutable-infra:protect: true\n",
 		"immutable-infra:protect: false\n")

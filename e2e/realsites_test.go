@@ -24,24 +24,24 @@ import (
 	"immutable-infra/e2e/internal/browser"
 )
 
-// realSite is one of the sites in the directory sites, each shaped like a real one.
+// realSite is one of the sites in the directory sites, which resemble real ones.
 type realSite struct {
 	name string
 	// build is the site's own build command, or "".
 	build string
-	// generate adds files that are too large, or have too unusual names, for a repository.
+	// generate adds files that are too large for a repository or have too unusual names.
 	generate func(t *testing.T, dir string)
-	// others are responses of other hosts, by the beginning of their URL.
+	// others are responses of other hosts, by URL prefix.
 	others map[string]string
-	// statuses are those of pages that respond with an error on purpose.
+	// statuses are the statuses of pages that respond with an error on purpose.
 	statuses map[string]int
-	// dynamic are prefixes of paths that a plain server does not have: PHP and redirects.
+	// dynamic are prefixes of paths that a plain server lacks: PHP and redirects.
 	dynamic []string
-	// pages are pages without a link to them, and without a file of that name in the build.
+	// pages are paths that no page links to and that have no file of the same name in the build.
 	pages []string
 }
 
-// realSites are all of them. The last one is the one that the server is replaced with.
+// realSites returns all of them. The server is replaced with the last one.
 func realSites() []realSite {
 	player := map[string]string{
 		"https://player.example/": "<!doctype html><title>Player</title>" +
@@ -62,7 +62,7 @@ func realSites() []realSite {
 	}
 }
 
-// copyTo copies the site into a directory that a test may write to, with the generated files.
+// copyTo copies the site, including generated files, into a directory that a test can write to.
 func (s realSite) copyTo(t *testing.T, dir string) {
 	t.Helper()
 	require.NoError(t, os.CopyFS(dir, os.DirFS(filepath.Join("sites", s.name))))
@@ -71,7 +71,7 @@ func (s realSite) copyTo(t *testing.T, dir string) {
 	}
 }
 
-// unchecked are the paths that a plain server of the site's files does not have.
+// unchecked reports whether a plain server of the site's files lacks a path.
 func (s realSite) unchecked(path string) bool {
 	for _, prefix := range s.dynamic {
 		if strings.HasPrefix(path, prefix) {
@@ -81,8 +81,8 @@ func (s realSite) unchecked(path string) bool {
 	return false
 }
 
-// TestRealSitesAreWhole builds each site, and visits it on a plain server, to separate errors of
-// the site itself from those of the server.
+// TestRealSitesAreWhole builds each site and visits it on a plain server, to separate errors of the site itself from
+// errors of the project's server.
 func TestRealSitesAreWhole(t *testing.T) {
 	jekyll, err := exec.LookPath("jekyll")
 	if err != nil || !browser.Installed() {
@@ -123,7 +123,7 @@ func TestRealSitesAreWhole(t *testing.T) {
 	}
 }
 
-// generatePhotos creates two pictures in three sizes, an archive of 12 MB and a sound of 5 MB.
+// generatePhotos creates two pictures in three sizes, a 12 MB archive and a 5 MB sound file.
 func generatePhotos(t *testing.T, dir string) {
 	t.Helper()
 	photos := filepath.Join(dir, "photos")
@@ -148,7 +148,7 @@ func generatePhotos(t *testing.T, dir string) {
 	writeFile(t, filepath.Join(dir, "media", "waves.wav"), waves())
 }
 
-// jpegOf is a picture with grain, like a camera's.
+// jpegOf returns a picture with grain, like a camera's.
 func jpegOf(t *testing.T, width int, seed uint64) []byte {
 	t.Helper()
 	random := rand.New(rand.NewPCG(seed, 1))
@@ -165,7 +165,7 @@ func jpegOf(t *testing.T, width int, seed uint64) []byte {
 	return encoded.Bytes()
 }
 
-// waves is a minute of sound, in the format WAVE.
+// waves returns a minute of sound in WAVE format.
 func waves() []byte {
 	const rate, seconds = 44100, 60
 	samples := make([]int16, rate*seconds)
@@ -185,7 +185,7 @@ func waves() []byte {
 	return file.Bytes()
 }
 
-// unicodeNames are file names as people choose them, one in Unicode's decomposed form.
+// unicodeNames returns file names that people choose, including one in Unicode's decomposed form.
 func unicodeNames() []string {
 	return []string{
 		"über", "Straße", "Cafe\u0301", "日本語", "🎈", "two words", "what?", "c#", "100%", "a+b", "salt & pepper", "it's",
@@ -194,7 +194,7 @@ func unicodeNames() []string {
 	}
 }
 
-// generateUnicode creates a page and a picture of each name, which not every checkout could hold.
+// generateUnicode creates a page and a picture for each name. Not every file system could check these files out.
 func generateUnicode(t *testing.T, dir string) {
 	t.Helper()
 	for number, name := range unicodeNames() {
@@ -206,7 +206,7 @@ func generateUnicode(t *testing.T, dir string) {
 		picture := fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 10 10"><rect width="10" height="10" fill="hsl(%d 50%% 60%%)"/></svg>`, number*14)
 		writeFile(t, filepath.Join(dir, "Bilder", name+".svg"), []byte(picture))
 	}
-	// A folder in the decomposed form.
+	// This folder's name is in the decomposed form.
 	writeFile(t, filepath.Join(dir, "Menu\u0308s", "index.md"), []byte("---\nlayout: default\ntitle: Menus\n---\nSoup.\n"))
 }
 

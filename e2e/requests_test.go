@@ -32,15 +32,15 @@ import (
 	"immutable-infra/internal/testtool"
 )
 
-// leastShare is the least share of the requests of the host's Traefik that the stack must answer. It is below what was
-// measured, so that it fails for a regression and not for a busy machine.
+// leastShare is the minimum rate of the whole stack, as a share of the rate of Traefik on the host. It is below the
+// measured share, so that a regression fails the test but a busy machine does not.
 const leastShare = 0.5
 
 // requestsPage is the page that is requested.
 const requestsPage = "/about/"
 
-// TestRequests compares the requests per second that the whole stack answers on kept connections with those of its
-// parts on this machine.
+// TestRequests compares the requests per second that the whole stack answers on kept connections with those that its
+// parts answer on this machine.
 func TestRequests(t *testing.T) {
 	if os.Getenv("E2E") != "requests" {
 		t.Skip("needs a local cloud that is up and takes minutes: make bench-requests")
@@ -86,8 +86,8 @@ func TestRequests(t *testing.T) {
 	require.GreaterOrEqual(t, medians[0]/medians[1], leastShare)
 }
 
-// requestsPerSecond sends requests for five seconds, after one to warm up, on ten HTTP/2 connections with ten requests
-// in progress on each.
+// requestsPerSecond sends requests for five seconds, after one second of warm-up, on ten HTTP/2 connections with ten
+// concurrent requests each.
 func requestsPerSecond(t *testing.T, address string) float64 {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -107,20 +107,20 @@ func requestsPerSecond(t *testing.T, address string) float64 {
 	return perSecond
 }
 
-// loopback returns free addresses.
+// loopback returns unused loopback addresses.
 func loopback(t *testing.T, count int) (addresses []string) {
 	t.Helper()
 	for range count {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
-		// Open until all are known: the kernel may choose a closed one again.
+		// The listeners stay open until all addresses are known, because the kernel may choose a closed port again.
 		defer func() { require.NoError(t, listener.Close()) }()
 		addresses = append(addresses, listener.Addr().String())
 	}
 	return addresses
 }
 
-// background runs a program, and what it starts, until the test ends.
+// background runs a program until the test ends, and then kills it with its process group.
 func background(t *testing.T, command *exec.Cmd) {
 	t.Helper()
 	var output bytes.Buffer
@@ -149,7 +149,7 @@ func hostNginx(t *testing.T, page []byte) (plain, encrypted string) {
 	require.NoError(t, err)
 	private, err := x509.MarshalPKCS8PrivateKey(key)
 	require.NoError(t, err)
-	// As root, nginx would serve files as another user, who may not enter the test's directory.
+	// As root, nginx would serve files as another user, who cannot enter the test's directory.
 	user := ""
 	if os.Geteuid() == 0 {
 		user = "user root;"
@@ -194,8 +194,8 @@ http {
 	return plain, encrypted
 }
 
-// hostTraefik starts the local cloud's Traefik as on a server, or without access log and metrics, and returns its
-// address once it serves the page.
+// hostTraefik starts the local cloud's Traefik, configured as on a server or without access log and metrics, and
+// returns its address once it serves the page.
 func (p *project) hostTraefik(t *testing.T, nginx string, measured bool) (address string) {
 	t.Helper()
 	files := filepath.Join(p.dir, "server", "files")
@@ -228,8 +228,8 @@ func (p *project) hostTraefik(t *testing.T, nginx string, measured bool) (addres
 	replaced := regexp.MustCompile(
 		`^--(entrypoints\.\w+\.address|providers\.file\.directory|accesslog\.filepath|certificatesresolvers\..*)=`)
 	for _, flag := range compose.Services.Traefik.Command {
-		of := strings.HasPrefix(flag, "--accesslog") || strings.HasPrefix(flag, "--metrics")
-		if !replaced.MatchString(flag) && (measured || !of) {
+		observes := strings.HasPrefix(flag, "--accesslog") || strings.HasPrefix(flag, "--metrics")
+		if !replaced.MatchString(flag) && (measured || !observes) {
 			flags = append(flags, flag)
 		}
 	}

@@ -25,8 +25,8 @@ import (
 	"immutable-infra/e2e/internal/switchover"
 )
 
-// TestTheSite takes the project through its life on one machine, in this order: each part finds the
-// deployment that the previous ones left.
+// TestTheSite takes the project through its life cycle on one machine. The parts depend on their order: each
+// starts with the deployment that the previous ones left.
 func TestTheSite(t *testing.T) {
 	mode := os.Getenv("E2E")
 	if mode != "1" && mode != "attach" {
@@ -77,8 +77,8 @@ func TestTheSite(t *testing.T) {
 	part("an alert and its end arrive at VictorOps", alertsArrive)
 	part("UptimeRobot probes it, and was configured once", watchedFromOutside)
 	part("resources at UptimeRobot are renamed in place", renamedInPlace)
-	part("a monitor that was deleted by hand is created again", putBack)
-	part("resources at UptimeRobot are deleted with their command", takenAway)
+	part("a monitor that was deleted by hand is created again", recreateMonitor)
+	part("resources at UptimeRobot are deleted with their command", deleteMonitoring)
 	part("an outage and its end are noticed from outside and arrive at VictorOps", outageIsSeen)
 	part("broken alerts and their repair are noticed outside", heartbeatStops)
 	part("only three ports are open", openPorts)
@@ -131,7 +131,7 @@ func servesTheBuild(t *testing.T, p *project) {
 		require.NoError(t, err)
 		expected, err := os.ReadFile(path)
 		require.NoError(t, err)
-		// These configure how the others are served.
+		// These files configure how the others are served.
 		if relative == "404.html" || relative == "_headers" || relative == "_redirects" {
 			return nil
 		}
@@ -158,7 +158,7 @@ func servesTheBuild(t *testing.T, p *project) {
 	require.Contains(t, marker, `"`+out.Release+`"`)
 }
 
-// builtSite is the built site of the stack local, as it was uploaded.
+// builtSite returns the directory of the built site of the stack local, as it was uploaded.
 func builtSite(p *project) string { return filepath.Join(p.dir, ".build", "local", "site") }
 
 func browserShowsIt(t *testing.T, p *project) {
@@ -177,7 +177,7 @@ func browserShowsIt(t *testing.T, p *project) {
 	browser, cancel = context.WithTimeout(browser, time.Minute)
 	defer cancel()
 
-	// By HTTP, as visitors type it.
+	// Visitors who type the address begin with HTTP.
 	require.NoError(t, chromedp.Do(browser, chromedp.Navigate("http"+strings.TrimPrefix(p.outputs(t).URL, "https"))))
 	location, err := chromedp.Run(browser, chromedp.Evaluate[string](`location.href`))
 	require.NoError(t, err)
@@ -198,7 +198,7 @@ func browserShowsIt(t *testing.T, p *project) {
 	require.NoError(t, os.WriteFile(filepath.Join(p.home(), "screenshot.png"), picture, 0o644))
 }
 
-// trustingHome is a home directory in which a browser finds the local cloud's authorities.
+// trustingHome returns a home directory that makes a browser trust the local cloud's CAs.
 func (p *project) trustingHome(t *testing.T) string {
 	t.Helper()
 	home := t.TempDir()
@@ -232,7 +232,7 @@ func sshLogin(t *testing.T, p *project) {
 	login := p.ssh(t, "id -un && sudo id -un")
 	require.NoError(t, login.err, login.String())
 	require.Equal(t, "admin\nroot\n", login.stdout)
-	require.Empty(t, login.stderr, "not a word of warning")
+	require.Empty(t, login.stderr, "no warning is printed")
 
 	password := p.sshWith(t, []string{
 		"-o", "PubkeyAuthentication=no", "-o", "PreferredAuthentications=password,keyboard-interactive",
@@ -244,13 +244,13 @@ func sshLogin(t *testing.T, p *project) {
 		require.Equal(t, 255, refused.status(), refused.String())
 		require.Contains(t, refused.stderr, "Permission denied (publickey)")
 	}
-	// The server removes it when it notices the arrival of the VIP.
+	// The server removes the bootstrap user when it notices that it holds the VIP.
 	eventually(t, 30*time.Second, func() (bool, string) {
 		bootstrap := p.ssh(t, "getent passwd bootstrap")
 		return bootstrap.status() == 2, bootstrap.String()
 	})
 	users := p.ssh(t, "getent passwd bootstrap; ls /home; sudo grep -r bootstrap /etc/sudoers.d")
-	require.NotContains(t, users.stdout, "bootstrap", "the bootstrap user is gone")
+	require.NotContains(t, users.stdout, "bootstrap", "the bootstrap user is removed")
 
 	offered := p.run(t, time.Minute, "ssh-keyscan", "-p", "12222", p.outputs(t).VIP)
 	require.NoError(t, offered.err, offered.String())
@@ -274,13 +274,13 @@ func openPorts(t *testing.T, p *project) {
 		}
 		require.Error(t, err, "port %d is open", port)
 	}
-	// A query of the routing table, which sends nothing.
+	// This queries the routing table and sends nothing.
 	private := p.ssh(t,
 		"curl -fsS -H \"X-aws-ec2-metadata-token: $(curl -fsS -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' "+
 			"http://169.254.169.254/latest/api/token)\" http://169.254.169.254/latest/meta-data/local-ipv4")
 	require.NoError(t, private.err, private.String())
 	route := p.must(t, time.Minute, "bash", "-c", `ip route get "$0" || true`, private.stdout)
-	require.NotContains(t, route, "localcloud", "the machine has a way to the server's private address")
+	require.NotContains(t, route, "localcloud", "the machine has a route to the server's private address")
 }
 
 func bucketsRefuse(t *testing.T, p *project) {
@@ -307,7 +307,7 @@ func bucketsRefuse(t *testing.T, p *project) {
 		require.True(t, found, "there is no %s in the bucket:\n%s", suffix, types)
 	}
 
-	// The permissions of the server's own credentials, tried on the server.
+	// This tries the permissions of the server's own credentials, on the server.
 	//nolint:lll // a raw string
 	script := fmt.Sprintf(`set -eu
 imds=http://169.254.169.254/latest
@@ -352,8 +352,8 @@ func metadata(t *testing.T, p *project) {
 	require.NoError(t, fromServer.err, fromServer.String())
 	require.NotEmpty(t, fromServer.stdout)
 
-	// From a network that leads out, not even the connection is established: any response,
-	// including a refusal, would show it.
+	// From a network with internet access, not even a connection can be established: any response, even a refusal, would
+	// show a connection.
 	fromContainer := p.ssh(t,
 		`sudo docker run --rm --network site_visitors site/nginx busybox wget -T 5 -O - http://169.254.169.254/latest/meta-data/`)
 	require.NotZero(t, fromContainer.status(), fromContainer.String())
@@ -388,43 +388,42 @@ func agentReady(t *testing.T, p *project) {
 		}
 		Logs map[string]any
 	}
-	ask := func() (result, report) {
-		asked := p.ssh(t, "sudo agent ready --json")
-		var answer report
-		require.NoError(t, json.Unmarshal([]byte(asked.stdout), &answer), asked.String())
-		return asked, answer
+	check := func() (result, report) {
+		checked := p.ssh(t, "sudo agent ready --json")
+		var parsed report
+		require.NoError(t, json.Unmarshal([]byte(checked.stdout), &parsed), checked.String())
+		return checked, parsed
 	}
 
-	asked, answer := ask()
-	require.NoError(t, asked.err, asked.String())
-	require.True(t, answer.Ready)
-	require.Equal(t, p.outputs(t).Release, answer.Release)
+	checked, ready := check()
+	require.NoError(t, checked.err, checked.String())
+	require.True(t, ready.Ready)
+	require.Equal(t, p.outputs(t).Release, ready.Release)
 	var names []string
-	for _, check := range answer.Checks {
-		require.True(t, check.OK, asked.stdout)
-		names = append(names, check.Name)
-		_, err := time.Parse(time.RFC3339, check.Since)
+	for _, c := range ready.Checks {
+		require.True(t, c.OK, checked.stdout)
+		names = append(names, c.Name)
+		_, err := time.Parse(time.RFC3339, c.Since)
 		require.NoError(t, err)
 	}
 	require.ElementsMatch(t, []string{"agent", "certificate", "containers", "disk", "history", "php", "release"}, names)
 
 	stopped := p.ssh(t, "sudo docker compose --project-directory /opt/site stop web")
 	require.NoError(t, stopped.err, stopped.String())
-	asked, answer = ask()
-	require.Equal(t, 1, asked.status(), asked.String())
-	require.False(t, answer.Ready)
-	for _, check := range answer.Checks {
-		require.Equal(t, slices.Contains([]string{"agent", "certificate", "disk", "history"}, check.Name), check.OK,
-			asked.stdout)
+	checked, ready = check()
+	require.Equal(t, 1, checked.status(), checked.String())
+	require.False(t, ready.Ready)
+	for _, c := range ready.Checks {
+		require.Equal(t, slices.Contains([]string{"agent", "certificate", "disk", "history"}, c.Name), c.OK, checked.stdout)
 	}
-	require.NotEmpty(t, answer.Logs, asked.stdout)
+	require.NotEmpty(t, ready.Logs, checked.stdout)
 
 	started := p.ssh(t, "sudo docker compose --project-directory /opt/site start web && sudo agent ready --wait 1m")
 	require.NoError(t, started.err, started.String())
 }
 
-// reboot reboots the server several times. The reboot is complete when PID 1 has another start time
-// and the site is served again.
+// reboot reboots the server several times. A reboot is complete when PID 1 has another start time and the site is
+// served again.
 func reboot(t *testing.T, p *project) {
 	out := p.outputs(t)
 	for range 3 {
@@ -442,15 +441,15 @@ func reboot(t *testing.T, p *project) {
 			back = time.Since(start)
 			return server == out.ServerID && release == out.Release, server + " " + release
 		})
-		t.Logf("a server served again %.1f s after the order to reboot", back.Seconds())
+		t.Logf("the server served again %.1f s after the reboot command", back.Seconds())
 		ready := p.ssh(t, "sudo agent ready --wait 1m")
 		require.NoError(t, ready.err, ready.String())
 	}
-	gone := p.sshWith(t, nil, "bootstrap", "true")
-	require.Contains(t, gone.stderr, "Permission denied (publickey)")
+	refused := p.sshWith(t, nil, "bootstrap", "true")
+	require.Contains(t, refused.stderr, "Permission denied (publickey)")
 }
 
-// handover requests a handover for a successor that never comes.
+// handover requests a handover for a successor that never takes over.
 func handover(t *testing.T, p *project) {
 	out := p.outputs(t)
 	var holder struct{ Server string }
@@ -464,36 +463,36 @@ func handover(t *testing.T, p *project) {
 	require.NotContains(t, headers(), "Connection: close")
 
 	now := time.Now().UTC()
-	announcement := fmt.Sprintf(`{"id":"i-nobody-%d","server":"i-nobody","announced":%q,"expires":%q}`,
+	request := fmt.Sprintf(`{"id":"i-nobody-%d","server":"i-nobody","announced":%q,"expires":%q}`,
 		now.UnixNano(), now.Format(time.RFC3339Nano), now.Add(15*time.Second).Format(time.RFC3339Nano))
-	put := p.runInput(t, time.Minute, announcement, "env", "-u", "AWS_CA_BUNDLE", "rclone", "rcat",
+	put := p.runInput(t, time.Minute, request, "env", "-u", "AWS_CA_BUNDLE", "rclone", "rcat",
 		":s3,env_auth=true:"+out.BackupBucket+"/handover/announcement.json")
 	require.NoError(t, put.err, put.String())
 
 	asked := eventually(t, 15*time.Second, func() (bool, string) {
-		answer := headers()
-		return strings.Contains(answer, "Connection: close"), answer
+		received := headers()
+		return strings.Contains(received, "Connection: close"), received
 	})
-	answered := eventually(t, 15*time.Second, func() (bool, string) {
-		answer := p.object(t, out.BackupBucket, "handover/answer.json")
-		return strings.Contains(answer, "i-nobody-") && strings.Contains(answer, out.ServerID), answer
+	acknowledged := eventually(t, 15*time.Second, func() (bool, string) {
+		ack := p.object(t, out.BackupBucket, "handover/answer.json")
+		return strings.Contains(ack, "i-nobody-") && strings.Contains(ack, out.ServerID), ack
 	})
 	t.Logf("visitors were asked to reconnect %.1f s after a request, which was acknowledged %.1f s later",
-		asked.Seconds(), answered.Seconds())
+		asked.Seconds(), acknowledged.Seconds())
 	eventually(t, time.Minute, func() (bool, string) {
-		answer := headers()
-		return !strings.Contains(answer, "Connection: close"), answer
+		received := headers()
+		return !strings.Contains(received, "Connection: close"), received
 	})
 	require.GreaterOrEqual(t, time.Since(now), 15*time.Second,
-		"the server resumes when the announcement has expired, not earlier")
+		"the server resumes when the request has expired, not earlier")
 	prometheus := prometheus{p.forward(t, "prometheus", 9090)}
 	eventually(t, time.Minute, func() (bool, string) {
 		up := prometheus.query(t, fmt.Sprintf("up{server=%q} == 1", out.ServerID))
-		return len(up) == 7, fmt.Sprintf("%d of 7 jobs are measured again", len(up))
+		return len(up) == 7, fmt.Sprintf("%d of 7 jobs are scraped again", len(up))
 	})
 }
 
-// rollback deploys a commit with another generation, and rolls it back.
+// rollback deploys a commit with another generation and rolls it back.
 func rollback(t *testing.T, p *project) {
 	checkout := p.copy(t)
 	checkout.commit(t, "first")
@@ -518,7 +517,7 @@ func rollback(t *testing.T, p *project) {
 	sameCertificate(t, certificate, p.certificate(t, siteName))
 	require.Zero(t, visitors.seen(t).unharmed(t))
 
-	// Of fresh requests in the window, those that wait for it to end succeed.
+	// Fresh requests in the window succeed only if they outlast it.
 	nothing := switchover.Move{Window: 6 * time.Second, Arrive: "nothing", Connections: "none"}
 	p.moveAs(t, nothing)
 	visitors = p.visit(t)
@@ -528,12 +527,12 @@ func rollback(t *testing.T, p *project) {
 	require.NoError(t, err)
 	require.Equal(t, string(configuration), string(restored))
 	require.NotContains(t, []string{before.ServerID, between.ServerID}, p.outputs(t).ServerID,
-		"a new server, not one from before")
+		"it is a new server, not an earlier one")
 	p.converged(t)
 
 	seen := visitors.seen(t)
-	require.GreaterOrEqual(t, seen.report.Fresh.LongestGap, nothing.Window-moveLimit, "the window was felt")
-	t.Logf("the update took %.0f s, the rollback %.0f s; requests lost by the move of the rollback: %d",
+	require.GreaterOrEqual(t, seen.report.Fresh.LongestGap, nothing.Window-moveLimit, "visitors noticed the window")
+	t.Logf("the update took %.0f s, the rollback %.0f s; requests lost in the rollback's move: %d",
 		second.took.Seconds(), back.took.Seconds(), seen.unharmed(t))
 	server, release := p.served(t)
 	require.Equal(t, p.outputs(t).ServerID, server)
@@ -557,9 +556,9 @@ func editPost(t *testing.T, p *project) {
 	require.NoError(t, up.err, up.String())
 	after := edited.outputs(t)
 	_, marker, _ := p.get(t, siteURL+"/.well-known/release")
-	require.Contains(t, marker, after.Release, "R6: the update ends when visitors get the new release")
-	require.NotContains(t, up.String(), "cutover-bake created", "nothing is baked, because nothing moved")
-	// PHP always runs, and serves either the old release or the new one.
+	require.Contains(t, marker, after.Release, "R6: when the update ends, visitors get the new release")
+	require.NotContains(t, up.String(), "cutover-bake created", "there is no bake, because the VIP did not move")
+	// PHP always works, and serves either the old release or the new one.
 	eventually(t, 70*time.Second-time.Since(start), func() (bool, string) {
 		status, ran, _ := p.get(t, siteURL+"/api/hello.php")
 		require.Equal(t, http.StatusOK, status, ran)
@@ -568,7 +567,7 @@ func editPost(t *testing.T, p *project) {
 		return strings.Contains(body, "A sentence that was not there before."), body
 	})
 	_, ran, _ := p.get(t, siteURL+"/api/hello.php")
-	require.Contains(t, ran, `"release":"`+after.Release+`"`, "PHP sees the switch at once")
+	require.Contains(t, ran, `"release":"`+after.Release+`"`, "PHP uses the new release at once")
 	t.Logf("an edit was served %.0f s after pulumi up began, which itself took %.0f s", time.Since(start).Seconds(),
 		up.took.Seconds())
 	require.Equal(t, before.ServerID, after.ServerID)
@@ -579,20 +578,20 @@ func editPost(t *testing.T, p *project) {
 
 	back := p.pulumiUp(t)
 	require.NoError(t, back.err, back.String())
-	require.Equal(t, before.Release, p.outputs(t).Release, "the same source gives the same release")
+	require.Equal(t, before.Release, p.outputs(t).Release, "the same source results in the same release")
 	eventually(t, 70*time.Second, func() (bool, string) {
 		_, body, _ := p.get(t, before.URL+".well-known/release")
 		return strings.Contains(body, before.Release), body
 	})
 }
 
-// object is the content of an object in a bucket.
+// object returns the content of an object in a bucket.
 func (p *project) object(t *testing.T, bucket, key string) string {
 	t.Helper()
 	return p.must(t, time.Minute, "env", "-u", "AWS_CA_BUNDLE", "rclone", "cat", ":s3,env_auth=true:"+bucket+"/"+key)
 }
 
-// objects lists a bucket with the hash of each object.
+// objects lists a bucket's objects with their hashes.
 func (p *project) objects(t *testing.T, bucket string) string {
 	t.Helper()
 	return p.must(t, time.Minute, "bash", "-c", `"$@" | sort`, "sort", "env", "-u", "AWS_CA_BUNDLE", "rclone", "hashsum",
@@ -620,8 +619,8 @@ func badLiquid(t *testing.T, p *project) {
 	require.Equal(t, out, p.outputs(t))
 }
 
-// halfSync interrupts a sync. Another deployment of the previous source must repair the bucket, or
-// no further server could download the site from it.
+// halfSync interrupts a sync. Another deployment of the previous source must repair the bucket, or no other server
+// could download the site from it.
 func halfSync(t *testing.T, p *project) {
 	before := p.outputs(t)
 	objects := p.objects(t, before.ContentBucket)
@@ -633,7 +632,7 @@ func halfSync(t *testing.T, p *project) {
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(page, append(content, "\nHalf of this is uploaded.\n"...), 0o644))
 	}
-	// One file is uploaded completely, and no other after it.
+	// Only one file is uploaded.
 	changed.env = append(slices.Clone(p.env),
 		"AWS_ENDPOINT_URL_S3="+brokenStore(t, p.variable("AWS_ENDPOINT_URL_S3"), p.variable("AWS_CA_BUNDLE")))
 	broken := changed.pulumiUp(t)
@@ -659,16 +658,16 @@ func invalidConfigurations(t *testing.T, p *project) {
 		"bad blocks":       {"sshAllowFrom": []string{"192.0.2.7/24", "any"}, "vpcCidr": "8.8.8.0/24"},
 		"bad keys":         {"admins": []any{map[string]any{"name": "root", "keys": []string{"AAAA"}}}},
 		"missing key file": {"admins": []any{map[string]any{"name": "admin", "keys": []string{"./missing.pub"}}}},
-		"misspelt keys":    {"instancetype": "t3.micro", "sshport": 22},
+		"misspelled keys":  {"instancetype": "t3.micro", "sshport": 22},
 		"out of range":     {"sshPort": 80, "rootVolumeSize": 1, "generation": -1, "releasesKept": 0},
 		"no image":         {"ami": "debian-13", "instanceType": "micro"},
 		"no site":          {"siteDir": "blog", "jekyllEnv": ""},
-		"of another type": {
+		"wrong types": {
 			"sshPort": "twenty-two", "grafana": "maybe", "domain": []string{"a"}, "generation": []int{1}, "aliases": "www",
 		},
-		"a name of another": {"domain": "production.localcloud.test"},
-		"a plain secret":    {"victorOpsKey": "01234567-89ab-cdef-0123-456789abcdef"},
-		"a bit of all": {
+		"another stack's name": {"domain": "production.localcloud.test"},
+		"a plain secret":       {"victorOpsKey": "01234567-89ab-cdef-0123-456789abcdef"},
+		"a mix": {
 			"domain": "x", "ami": "x", "provisioningTimeout": 1000, "colour": "red", "backupVersionsKept": 0,
 		},
 	} {
@@ -721,16 +720,16 @@ func memory(t *testing.T, p *project) {
 			continue
 		}
 		servers++
-		t.Logf("the server takes %d MiB of %d MiB", container.Memory/mebibyte, container.MemoryLimit/mebibyte)
+		t.Logf("the server uses %d MiB of %d MiB", container.Memory/mebibyte, container.MemoryLimit/mebibyte)
 		require.Positive(t, container.Memory)
 		require.EqualValues(t, 1024*mebibyte, container.MemoryLimit)
 	}
 	require.Equal(t, 1, servers)
-	t.Logf("the whole local cloud takes %d MiB", status.Memory/mebibyte)
+	t.Logf("the whole local cloud uses %d MiB", status.Memory/mebibyte)
 	require.Less(t, status.Memory, int64(3*1024*mebibyte))
 }
 
-// leftovers are all files and other traces of a local cloud outside its directory.
+// leftovers lists the traces of a local cloud outside its directory.
 func (p *project) leftovers(t *testing.T) string {
 	t.Helper()
 	script := `
@@ -772,7 +771,7 @@ func interruptedUp(t *testing.T, p *project) {
 		fmt.Fprintln(&seen, lines.Text())
 		if !interrupted && strings.Contains(lines.Text(), "web-bundle creating") {
 			interrupted = true
-			// Like a terminal: to all processes in the foreground.
+			// Like a terminal, this signals all processes in the foreground.
 			require.NoError(t, syscall.Kill(-up.Process.Pid, syscall.SIGINT))
 		}
 	}
@@ -781,8 +780,8 @@ func interruptedUp(t *testing.T, p *project) {
 
 	again := p.run(t, 15*time.Minute, "make", "up")
 	require.NoError(t, again.err, seen.String()+again.String())
-	t.Logf("the make up after it took %.0f s", again.took.Seconds())
-	p.loadEnv(t) // the account of the local cloud is a new one
+	t.Logf("the next make up took %.0f s", again.took.Seconds())
+	p.loadEnv(t) // the local cloud has a new account
 	status, _, _ := p.get(t, p.outputs(t).URL)
 	require.Equal(t, http.StatusOK, status)
 }
@@ -802,7 +801,7 @@ func downAndUp(t *testing.T, p *project, before string) {
 
 	up := p.run(t, 15*time.Minute, "make", "up")
 	require.NoError(t, up.err, up.String())
-	t.Logf("make up from nothing deployed took %.0f s, warm", up.took.Seconds())
+	t.Logf("make up without a deployment, but with caches, took %.0f s", up.took.Seconds())
 	p.loadEnv(t)
 	require.Less(t, up.took, 3*time.Minute)
 	status, _, _ := p.get(t, p.outputs(t).URL)

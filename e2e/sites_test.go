@@ -30,11 +30,11 @@ import (
 )
 
 const (
-	// servedLimit is the time limit from the end of the upload until visitors get the new release.
+	// servedLimit is the maximum time from the end of the upload until visitors get the new release.
 	servedLimit = 15 * time.Second
-	// edits is how many times that is shown.
+	// edits is the number of measured edits.
 	edits = 10
-	// secretInSource is in the source of a PHP page, and in no response.
+	// secretInSource is in the source of a PHP page but must not be in any response.
 	secretInSource = "swordfish-is-not-for-visitors"
 
 	relayName     = "mail." + siteName
@@ -42,7 +42,7 @@ const (
 	relayPassword = "a relay's password"
 )
 
-// sitesStack is the deployment that these tests change, and that the last of them restores.
+// sitesStack returns the deployment that these tests change. Each test restores it at its end.
 func sitesStack(t *testing.T) *project {
 	t.Helper()
 	if os.Getenv("E2E") != "sites" {
@@ -53,7 +53,7 @@ func sitesStack(t *testing.T) *project {
 	return p
 }
 
-// step runs a part of a test, and prints how long it took.
+// step runs a part of a test and logs how long it took.
 func step(t *testing.T, name string, part func()) {
 	t.Helper()
 	start := time.Now()
@@ -61,7 +61,7 @@ func step(t *testing.T, name string, part func()) {
 	t.Logf("%6.1f s  %s", time.Since(start).Seconds(), name)
 }
 
-// configure sets a value of the configuration of a copy.
+// configure sets a value in the configuration of a copy.
 func (p *project) configure(t *testing.T, key, value string, flags ...string) {
 	t.Helper()
 	p.must(t, time.Minute, "pulumi",
@@ -69,7 +69,7 @@ func (p *project) configure(t *testing.T, key, value string, flags ...string) {
 			[]string{"--", key, value})...)
 }
 
-// deploys requires that an update succeeds, and that visitors get its release when it ends (R6).
+// deploys requires that an update succeeds and that visitors get its release when it ends (R6).
 func (p *project) deploys(t *testing.T, what string) result {
 	t.Helper()
 	var up result
@@ -78,11 +78,11 @@ func (p *project) deploys(t *testing.T, what string) result {
 	out := p.outputs(t)
 	server, release := p.served(t)
 	require.Equal(t, out.ServerID, server)
-	require.Equal(t, out.Release, release, "R6: visitors have the new release when the update ends")
+	require.Equal(t, out.Release, release, "R6: visitors get the new release when the update ends")
 	return up
 }
 
-// noChange requires that a preview finds nothing to do (B1, B2, B3, B4).
+// noChange requires that a preview finds no changes (B1, B2, B3, B4).
 func (p *project) noChange(t *testing.T) {
 	t.Helper()
 	step(t, "pulumi preview --expect-no-changes", func() {
@@ -92,8 +92,8 @@ func (p *project) noChange(t *testing.T) {
 	})
 }
 
-// TestSites deploys each of the sites that are shaped like real ones, and visits every page of it.
-// SITES selects sites, such as SITES=theme,forms; by default, all.
+// TestSites deploys each of the sites that resemble real ones and visits every page. SITES selects sites, such as
+// SITES=theme,forms. Default: all.
 func TestSites(t *testing.T) {
 	p := sitesStack(t)
 	checks := map[string]func(t *testing.T, p, checkout *project, source string){
@@ -108,7 +108,7 @@ func TestSites(t *testing.T) {
 		t.Run(site.name, func(t *testing.T) {
 			checkout, source := site.checkout(t, p)
 			checkout.deploys(t, site.name)
-			// S2 for every site: everything that a page uses is shown.
+			// S2 for every site: all resources of a page are shown.
 			site.visited(t, p)
 			checks[site.name](t, p, checkout, source)
 		})
@@ -119,13 +119,13 @@ func TestSites(t *testing.T) {
 	})
 }
 
-// checkout is a copy of the project that deploys the site, and the directory of the site.
+// checkout returns a copy of the project that deploys the site, and the directory of the site.
 func (s realSite) checkout(t *testing.T, p *project) (checkout *project, source string) {
 	t.Helper()
 	source = t.TempDir()
 	s.copyTo(t, source)
 	if s.name == "parent" {
-		// B1: the program is in a folder of the blog's repository.
+		// B1: the program is in a folder in the blog's repository.
 		program := filepath.Join(source, "_infra")
 		require.NoError(t, os.Mkdir(program, 0o755))
 		checkout = p.copyTo(t, program)
@@ -140,11 +140,11 @@ func (s realSite) checkout(t *testing.T, p *project) (checkout *project, source 
 	return checkout, source
 }
 
-// built is the output directory of the last update.
+// built returns the directory of the site that the last update built.
 func (p *project) built() string { return filepath.Join(p.dir, ".build", "local", "site") }
 
-// visited requires that a browser sees every page of the deployed site as on a plain file server,
-// and finds nothing wrong.
+// visited requires that every page of the deployed site looks in a browser as on a plain file server, and has no
+// problems.
 func (s realSite) visited(t *testing.T, p *project) {
 	t.Helper()
 	plain := httptest.NewServer(browser.FileServer(p.built()))
@@ -153,7 +153,7 @@ func (s realSite) visited(t *testing.T, p *project) {
 	require.NoError(t, err)
 	defer stop()
 	client := p.client(t, 40*time.Second)
-	client.CheckRedirect = nil // as the links of a page are followed
+	client.CheckRedirect = nil // the links of a page may be redirects
 	var report browser.Report
 	step(t, "a browser visits every page", func() {
 		report, err = visitor.Crawl(t.Context(), browser.Site{
@@ -163,7 +163,7 @@ func (s realSite) visited(t *testing.T, p *project) {
 	require.NoError(t, err)
 	require.Empty(t, report.Problems)
 	require.NotZero(t, report.Compared)
-	t.Logf("          %d pages visited, %d compared pixel by pixel, %d links asked for", len(report.Visited),
+	t.Logf("          %d pages visited, %d compared pixel by pixel, %d links requested", len(report.Visited),
 		report.Compared, report.Links)
 }
 
@@ -174,7 +174,7 @@ type answer struct {
 	body   string
 }
 
-// kind is the media type without its parameters.
+// kind returns the media type without its parameters.
 func (a answer) kind(t *testing.T) string {
 	t.Helper()
 	kind, _, err := mime.ParseMediaType(a.header.Get("Content-Type"))
@@ -182,7 +182,7 @@ func (a answer) kind(t *testing.T) string {
 	return kind
 }
 
-// location is the target of a redirect, as browsers understand it.
+// location returns the target of a redirect as browsers resolve it.
 func (a answer) location(t *testing.T, from string) string {
 	t.Helper()
 	text := a.header.Get("Location")
@@ -190,7 +190,7 @@ func (a answer) location(t *testing.T, from string) string {
 		return ""
 	}
 	for _, letter := range text {
-		require.True(t, letter > ' ' && letter < 0x7f, "a Location has ASCII only: %q", text)
+		require.True(t, letter > ' ' && letter < 0x7f, "a Location must be ASCII: %q", text)
 	}
 	base, err := url.Parse(siteURL + from)
 	require.NoError(t, err)
@@ -199,7 +199,7 @@ func (a answer) location(t *testing.T, from string) string {
 	return strings.TrimPrefix(target.String(), siteURL)
 }
 
-// fetch requests a path without cleaning it, with its escapes and its dots.
+// fetch requests a path unchanged, with its escapes and dots.
 func (p *project) fetch(t *testing.T, path string) answer {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, siteURL+path, nil)
@@ -217,7 +217,7 @@ func do(t *testing.T, client *http.Client, request *http.Request) answer {
 	return answer{status: response.StatusCode, header: response.Header, body: string(body)}
 }
 
-// redirect is the expected target of a path, escaped. Without a target, only the status counts.
+// redirect is the expected response to a path. The target is escaped; without it, only the status is checked.
 type redirect struct {
 	path   string
 	status int
@@ -235,7 +235,7 @@ func (p *project) redirects(t *testing.T, expected []redirect) {
 	}
 }
 
-// kinds requires the registered media types (S5).
+// kinds requires that paths are served with media types (S5).
 func (p *project) kinds(t *testing.T, expected map[string]string) {
 	t.Helper()
 	for path, kind := range expected {
@@ -246,7 +246,7 @@ func (p *project) kinds(t *testing.T, expected map[string]string) {
 	}
 }
 
-// rulesHidden requires that visitors cannot get the rules themselves.
+// rulesHidden requires that the files with the rules are not served.
 func (p *project) rulesHidden(t *testing.T) {
 	t.Helper()
 	for _, path := range []string{"/_headers", "/_redirects"} {
@@ -274,7 +274,7 @@ func themeChecks(t *testing.T, p, _ *project, _ string) {
 		require.Equal(t, []string{"public, max-age=31536000, immutable"}, font.header.Values("Cache-Control"))
 		missing := p.fetch(t, "/no/such/page")
 		require.Equal(t, http.StatusNotFound, missing.status)
-		require.Equal(t, "Fern & Quill", missing.header.Get("X-Workshop"), "a missing page has the site's headers as well")
+		require.Equal(t, "Fern & Quill", missing.header.Get("X-Workshop"), "a missing page also has the site's headers")
 		require.Contains(t, missing.body, "Not here")
 	})
 	t.Run("S3 HSTS concerns the site alone", func(t *testing.T) {
@@ -536,7 +536,7 @@ func formsChecks(t *testing.T, p, checkout *project, _ string) {
 	t.Run("S10 mail goes by the relay", func(t *testing.T) { mailArrives(t, p) })
 	t.Run("R1 a server whose PHP is broken does not go live", func(t *testing.T) {
 		before := p.outputs(t)
-		// PHP-FPM starts, answers its ping, and fails with every script.
+		// PHP-FPM starts and answers its ping, but every script fails.
 		checkout.declare(t, func(c cloudConfig) {
 			c.write("/opt/site/fault.ini", "auto_prepend_file = /nowhere.php\n")
 			c.override("services: {php: {volumes: [\"./fault.ini:/etc/php/8.4/fpm/conf.d/99-fault.ini:ro\"]}}\n")
@@ -552,9 +552,9 @@ func formsChecks(t *testing.T, p, checkout *project, _ string) {
 	})
 }
 
-// phpSourceHidden requests the source of PHP pages by every spelling that has worked somewhere.
+// phpSourceHidden requests the source of PHP pages with every spelling that has ever worked on some server.
 func phpSourceHidden(t *testing.T, p *project) {
-	// contact.php responds with 422 or 200, and never with its source.
+	// contact.php responds with 422 or 200, but never with its source.
 	for _, name := range []string{"api/contact.php", "inc/clinic.php", "api/broken.php"} {
 		stem, extension, _ := strings.Cut(name, ".")
 		for _, path := range []string{
@@ -592,32 +592,32 @@ func missingPageAtOnce(t *testing.T, p *project) {
 			client := p.client(t, 40*time.Second)
 			started.Done()
 			if response, err := client.Do(request); err == nil {
-				_ = response.Body.Close() // the visitor leaves before the answer
+				_ = response.Body.Close() // the visitor leaves before the response
 			}
 		})
 	}
 	started.Wait()
-	// PHP stops responding when its workers are busy.
+	// PHP does not respond while all its workers are busy.
 	eventually(t, 15*time.Second, func() (bool, string) {
 		status, err := p.visitsWithin(t, 2*time.Second)
-		return err != nil, fmt.Sprintf("five sleeping pages leave a worker for another page, which answers %d", status)
+		return err != nil, fmt.Sprintf("five sleeping pages leave a worker for another page, which responds with %d", status)
 	})
 
 	for _, path := range []string{"/no/such/page", "/no-such.png", "/kontakt", "/contact"} {
 		asked := time.Now()
 		got := p.fetch(t, path)
-		require.Less(t, time.Since(asked), 2*time.Second, "%s took its time: %d", path, got.status)
+		require.Less(t, time.Since(asked), 2*time.Second, "%s took too long: %d", path, got.status)
 	}
 	cancel()
 	ended.Wait()
-	// A worker continues after its visitor has left.
+	// Workers continue after their visitors have left.
 	eventually(t, 20*time.Second, func() (bool, string) {
 		status, err := p.visitsWithin(t, 2*time.Second)
 		return err == nil && status == http.StatusOK, fmt.Sprintf("%d %v", status, err)
 	})
 }
 
-// visitsWithin requests a quick page of PHP.
+// visitsWithin requests a fast PHP page.
 func (p *project) visitsWithin(t *testing.T, limit time.Duration) (status int, err error) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, siteURL+"/api/visits.php", nil)
@@ -629,8 +629,8 @@ func (p *project) visitsWithin(t *testing.T, limit time.Duration) (status int, e
 	return response.StatusCode, response.Body.Close()
 }
 
-// remembering is a client that keeps cookies.
-func (p *project) remembering(t *testing.T) *http.Client {
+// clientWithCookies returns a client that keeps cookies and follows redirects.
+func (p *project) clientWithCookies(t *testing.T) *http.Client {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	require.NoError(t, err)
@@ -654,7 +654,7 @@ func phpAsPeopleUseIt(t *testing.T, p *project) {
 	require.NotContains(t, words.body, "fails")
 	require.GreaterOrEqual(t, strings.Count(words.body, "works"), 9)
 
-	client := p.remembering(t)
+	client := p.clientWithCookies(t)
 	for visit := 1; visit <= 3; visit++ {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, siteURL+"/api/visits.php", nil)
 		require.NoError(t, err)
@@ -687,12 +687,12 @@ func phpAsPeopleUseIt(t *testing.T, p *project) {
 	require.Equal(t, fmt.Sprintf("%x", sha256.Sum256(picture)), got.SHA256)
 }
 
-// mailArrives submits the contact form, and finds the message at the relay.
+// mailArrives submits the contact form and requires that the message arrives at the relay.
 func mailArrives(t *testing.T, p *project) {
 	p.admit(t, "80, 587")
 	relay, _ := startMailServer(t, machineAddress+":587",
 		mailServer{certificate: p.certify(t, relayName), user: relayUser, password: relayPassword})
-	client := p.remembering(t)
+	client := p.clientWithCookies(t)
 	sent := p.post(t, client, "/api/contact.php", "application/x-www-form-urlencoded",
 		strings.NewReader(url.Values{
 			"name":    {"Jörg"},
@@ -703,11 +703,11 @@ func mailArrives(t *testing.T, p *project) {
 	require.Equal(t, http.StatusOK, sent.status, sent.body)
 	require.Contains(t, sent.body, "Danke, Jörg! (4)", "the page after the redirect has the session")
 	select {
-	case letter := <-relay.received:
-		require.Equal(t, relayUser, letter.from)
-		require.Equal(t, []string{"clinic@example.org"}, letter.to)
-		require.Equal(t, "joerg@example.org", letter.text.Header.Get("Reply-To"))
-		require.Contains(t, letter.body, "Das Rad läuft nicht rund.")
+	case message := <-relay.received:
+		require.Equal(t, relayUser, message.from)
+		require.Equal(t, []string{"clinic@example.org"}, message.to)
+		require.Equal(t, "joerg@example.org", message.text.Header.Get("Reply-To"))
+		require.Contains(t, message.body, "Das Rad läuft nicht rund.")
 	case <-time.After(30 * time.Second):
 		require.Fail(t, "no message arrived at the relay within 30 s")
 	}
@@ -717,8 +717,8 @@ func mailArrives(t *testing.T, p *project) {
 	require.Empty(t, relay.received)
 }
 
-// TestPostIsServedWhenUpEnds edits a post repeatedly: visitors get it when the update ends, and
-// soon after the upload (R6).
+// TestPostIsServedWhenUpEnds edits a post repeatedly. Visitors must get it when the update ends, and soon after the
+// upload (R6).
 func TestPostIsServedWhenUpEnds(t *testing.T) {
 	p := sitesStack(t)
 	edited := p.copy(t)
@@ -755,8 +755,7 @@ func TestPostIsServedWhenUpEnds(t *testing.T) {
 	p.deploys(t, "the example site as it was")
 }
 
-// firstSeen requests a page until it contains a text, and sends the time. It gives up when the test
-// ends.
+// firstSeen requests a page until it contains a text, and sends the time. It stops when the test ends.
 func (p *project) firstSeen(t *testing.T, page, text string) <-chan time.Time {
 	t.Helper()
 	seen := make(chan time.Time, 1)
@@ -771,7 +770,7 @@ func (p *project) firstSeen(t *testing.T, page, text string) <-chan time.Time {
 				return
 			}
 			if response, err := client.Do(request); err == nil {
-				body, _ := io.ReadAll(response.Body) // asked for again
+				body, _ := io.ReadAll(response.Body) // an incomplete page is requested again
 				_ = response.Body.Close()
 				if bytes.Contains(body, []byte(text)) {
 					seen <- time.Now()
@@ -788,8 +787,8 @@ func (p *project) firstSeen(t *testing.T, page, text string) <-chan time.Time {
 	return seen
 }
 
-// TestSiteDirMoves renames the site's directory, moves it out of the project, makes it a link and
-// puts it back: each update converges, though the previous one's directory is gone.
+// TestSiteDirMoves renames the site's directory, moves it out of the project, replaces it with a link and moves it
+// back. Each update must converge although the previous directory no longer exists.
 func TestSiteDirMoves(t *testing.T) {
 	p := sitesStack(t)
 	checkout := p.copy(t)
@@ -804,7 +803,7 @@ func TestSiteDirMoves(t *testing.T) {
 		{"B2 renamed", "blog", func() error { return os.Rename(at("site"), at("blog")) }},
 		{"B1 moved out of the project", outside, func() error { return os.Rename(at("blog"), outside) }},
 		{"B3 made a link", "site", func() error { return os.Symlink(outside, at("site")) }},
-		{"B3 a link to a directory with what editors and file managers leave", "site", func() error {
+		{"B3 a link to a directory with files of editors and file managers", "site", func() error {
 			writeFile(t, filepath.Join(outside, ".DS_Store"), []byte("windows and icons"))
 			return os.Symlink("ada@laptop.1234:1700000000", filepath.Join(outside, ".#index.html"))
 		}},
@@ -812,8 +811,8 @@ func TestSiteDirMoves(t *testing.T) {
 			if err := os.Remove(at("site")); err != nil {
 				return err
 			}
-			for _, left := range []string{".#index.html", ".DS_Store"} {
-				if err := os.Remove(filepath.Join(outside, left)); err != nil {
+			for _, name := range []string{".#index.html", ".DS_Store"} {
+				if err := os.Remove(filepath.Join(outside, name)); err != nil {
 					return err
 				}
 			}

@@ -20,8 +20,8 @@ import (
 // stateBucket holds the stacks' state.
 const stateBucket = "immutable-infra-state-123456789012-us-east-1"
 
-// clone is a new checkout on a machine that has never seen the project: without builds, and with
-// nothing of Pulumi but the plugins.
+// clone returns a new checkout as on a machine without any data of the project: without builds, and with an empty
+// Pulumi home except for the plugins.
 func (p *project) clone(t *testing.T) *project {
 	t.Helper()
 	clone := p.copy(t)
@@ -29,11 +29,11 @@ func (p *project) clone(t *testing.T) *project {
 	home := t.TempDir()
 	plugins := strings.TrimSpace(p.must(t, time.Minute, "bash", "-c", `echo "$PULUMI_HOME/plugins"`))
 	require.NoError(t, os.Symlink(plugins, filepath.Join(home, "plugins")))
-	clone.env = append(append([]string{}, p.env...), "PULUMI_HOME="+home) // the last one counts
+	clone.env = append(append([]string{}, p.env...), "PULUMI_HOME="+home) // the last value wins
 	return clone
 }
 
-// newClone deploys from a checkout that is lost afterwards.
+// newClone deploys from a checkout that is then lost, and requires that another one has the same state.
 func newClone(t *testing.T, p *project) {
 	backend := p.must(t, time.Minute, "pulumi", "whoami", "--verbose", "--json")
 	require.Contains(t, backend, "s3://"+stateBucket)
@@ -51,11 +51,11 @@ func newClone(t *testing.T, p *project) {
 		"--non-interactive")
 	require.NoError(t, preview.err, preview.String())
 	require.Equal(t, before, p.resources(t))
-	t.Logf("a new clone's preview, with everything still to be built, took %.0f s", preview.took.Seconds())
+	t.Logf("a new clone's preview, including all builds, took %.0f s", preview.took.Seconds())
 }
 
-// stackRenamed renames the stack, which the program then refuses to deploy, and renames it back as
-// the error says.
+// stackRenamed renames the stack, requires that the program refuses to deploy it, and renames it back as the error
+// suggests.
 func stackRenamed(t *testing.T, p *project) {
 	const renamed = "local-renamed"
 	checkout := p.copy(t)
@@ -63,13 +63,13 @@ func stackRenamed(t *testing.T, p *project) {
 	rename := func(from, to string) result {
 		return checkout.run(t, time.Minute, "pulumi", "stack", "rename", to, "--stack", from, "--non-interactive")
 	}
-	there := rename("local", renamed)
-	require.NoError(t, there.err, there.String())
-	back := false
+	away := rename("local", renamed)
+	require.NoError(t, away.err, away.String())
+	renamedBack := false
 	t.Cleanup(func() {
-		if !back {
-			mended := rename(renamed, "local")
-			require.NoError(t, mended.err, mended.String())
+		if !renamedBack {
+			back := rename(renamed, "local")
+			require.NoError(t, back.err, back.String())
 		}
 	})
 	require.NoFileExists(t, filepath.Join(checkout.dir, "Pulumi.local.yaml"))
@@ -84,19 +84,19 @@ func stackRenamed(t *testing.T, p *project) {
 		require.NotContains(t, refused.String(), "replace)", "nothing is planned")
 	}
 
-	again := rename(renamed, "local")
-	require.NoError(t, again.err, again.String())
-	back = true
+	back := rename(renamed, "local")
+	require.NoError(t, back.err, back.String())
+	renamedBack = true
 	require.FileExists(t, filepath.Join(checkout.dir, "Pulumi.local.yaml"))
 	require.Equal(t, before, p.resources(t), "nothing was replaced")
 	noChange(t, p)
 }
 
-// addressesHidden encrypts the addresses that may log in by SSH, which changes nothing, and then
-// admits another one.
+// addressesHidden encrypts the addresses from which SSH is allowed, which must change nothing, and then adds an
+// address, which a preview must not show.
 func addressesHidden(t *testing.T, p *project) {
 	checkout := p.copy(t)
-	let := func(i int, block string) {
+	allow := func(i int, block string) {
 		checkout.must(t, time.Minute, "pulumi", "config", "set", "--secret", "--path", fmt.Sprintf("sshAllowFrom[%d]", i),
 			block, "--stack", "local")
 	}
@@ -104,20 +104,20 @@ func addressesHidden(t *testing.T, p *project) {
 		return checkout.run(t, 5*time.Minute, "pulumi",
 			append([]string{"preview", "--diff", "--stack", "local", "--non-interactive"}, args...)...)
 	}
-	let(0, "198.18.0.1/32")
+	allow(0, "198.18.0.1/32")
 	same := preview("--expect-no-changes")
 	require.NoError(t, same.err, same.String())
 
-	let(1, "198.18.77.7/32")
+	allow(1, "198.18.77.7/32")
 	more := preview()
 	require.NoError(t, more.err, more.String())
 	require.Contains(t, more.stdout, "aws:ec2/securityGroup:SecurityGroup")
 	require.Contains(t, more.stdout, "[secret]")
-	// The previous one stays in the state until an update.
+	// Only the new address can be checked: the previous one stays in the state until an update.
 	require.NotContains(t, more.String(), "198.18.77.7")
 }
 
-// locked reports whether the stack local is being changed.
+// locked reports whether the stack local is locked by an update.
 func (p *project) locked(t *testing.T) bool {
 	t.Helper()
 	locks := p.run(t, time.Minute, "env", "-u", "AWS_CA_BUNDLE", "rclone", "lsf", "--recursive",
@@ -125,8 +125,8 @@ func (p *project) locked(t *testing.T) bool {
 	return strings.Contains(locks.stdout, ".json")
 }
 
-// updateWatched updates the stack from a checkout while a second update is attempted from p, and
-// searches everything visible for each secret, meanwhile and afterwards.
+// updateWatched updates the stack from a checkout while a second update is attempted from p. During and after the
+// update, it searches outputs, logs, the state and the process list for each secret.
 func (p *project) updateWatched(t *testing.T, checkout *project) result {
 	t.Helper()
 	events := filepath.Join(t.TempDir(), "events")
@@ -136,8 +136,8 @@ func (p *project) updateWatched(t *testing.T, checkout *project) result {
 	done.Add(1)
 	go func() {
 		defer done.Done()
-		hidden := &project{dir: checkout.dir, env: append(append([]string{}, checkout.env...), "PULUMI_DEBUG_COMMANDS=true")}
-		first = hidden.pulumiUp(t, "--debug", "--event-log", events)
+		debug := &project{dir: checkout.dir, env: append(append([]string{}, checkout.env...), "PULUMI_DEBUG_COMMANDS=true")}
+		first = debug.pulumiUp(t, "--debug", "--event-log", events)
 	}()
 	eventually(t, time.Minute, func() (bool, string) { return checkout.locked(t), "the stack is not locked" })
 	second := p.pulumiUp(t, "--skip-preview")
@@ -147,7 +147,7 @@ func (p *project) updateWatched(t *testing.T, checkout *project) result {
 
 	require.Error(t, second.err, "the stack was locked: %s", second.String())
 	require.Contains(t, second.stdout+second.stderr, "the stack is currently locked by 1 lock(s)")
-	require.False(t, p.locked(t), "the lock is gone with its update")
+	require.False(t, p.locked(t), "the update removed its lock")
 	preview := checkout.run(t, 5*time.Minute, "pulumi", "preview", "--expect-no-changes", "--stack", "local",
 		"--non-interactive")
 	require.NoError(t, preview.err, preview.String())
@@ -157,7 +157,7 @@ func (p *project) updateWatched(t *testing.T, checkout *project) result {
 
 	eventLog, err := os.ReadFile(events)
 	require.NoError(t, err)
-	places := map[string][]byte{
+	sources := map[string][]byte{
 		"output of pulumi up":      []byte(first.String()),
 		"event log of pulumi up":   eventLog,
 		"output of pulumi preview": []byte(preview.String()),
@@ -171,33 +171,33 @@ func (p *project) updateWatched(t *testing.T, checkout *project) result {
 			filepath.Join(p.home(), "s3", "versions", stateBucket)),
 	}
 	known := p.secrets(t)
-	for place, content := range places {
-		// The search would find a secret there: each source has a known text.
+	for source, content := range sources {
+		// A known text in each source shows that the search works.
 		mark := map[string]string{
 			"process list":            "pulumi up",
 			"logs of the local cloud": "localcloud",
 			"history":                 "resourceChanges",
-		}[place]
+		}[source]
 		if mark == "" {
 			mark = "web"
 		}
-		require.True(t, secrets.In(content, mark), "%s has no %q", place, mark)
+		require.True(t, secrets.In(content, mark), "%s has no %q", source, mark)
 		for name, secret := range known {
 			if secrets.In(content, secret) {
-				t.Errorf("%s has %s in plain", place, name)
+				t.Errorf("%s contains %s in plain text", source, name)
 			}
 		}
-		t.Logf("%s: %d secrets looked for in %d bytes", place, len(known), len(content))
+		t.Logf("%s: searched %d bytes for %d secrets", source, len(content), len(known))
 	}
 	return first
 }
 
-// secrets are all secrets, by their names.
+// secrets returns all secrets by name.
 func (p *project) secrets(t *testing.T) map[string]string {
 	t.Helper()
 	known := map[string]string{}
 	add := func(name, secret string) {
-		require.GreaterOrEqual(t, len(secret), 16, "%s is too short to be looked for", name)
+		require.GreaterOrEqual(t, len(secret), 16, "%s is too short to search for", name)
 		known[name] = secret
 	}
 	configured, err := secrets.Configured([]byte(p.must(t, time.Minute, "pulumi", "config", "--show-secrets", "--json",
@@ -210,7 +210,7 @@ func (p *project) secrets(t *testing.T) map[string]string {
 	inState, err := secrets.PrivateKeys([]byte(p.must(t, time.Minute, "pulumi", "stack", "export", "--show-secrets",
 		"--stack", "local")))
 	require.NoError(t, err)
-	require.GreaterOrEqual(t, len(inState), 3, "of the CA, the host and the bootstrap user")
+	require.GreaterOrEqual(t, len(inState), 3, "the keys of the CA, the host and the bootstrap user")
 	for i, key := range inState {
 		add("private key "+string(rune('A'+i))+" of the state", key)
 	}
@@ -258,7 +258,7 @@ curl -sS -H "X-aws-ec2-metadata-token: $token" "$meta$(curl -sS -H "X-aws-ec2-me
 	return known
 }
 
-// serverLogs are all logs on the server that holds the VIP.
+// serverLogs returns all logs and the processes of the server that holds the VIP.
 func (p *project) serverLogs(t *testing.T) string {
 	t.Helper()
 	logs := p.ssh(t,
@@ -267,7 +267,7 @@ func (p *project) serverLogs(t *testing.T) string {
 	return logs.stdout
 }
 
-// cloudLogs are the logs of the local cloud's containers and of its engine.
+// cloudLogs returns the logs of the local cloud's containers and programs.
 func (p *project) cloudLogs(t *testing.T) string {
 	t.Helper()
 	return p.must(t, time.Minute, "bash", "-c",
@@ -275,7 +275,7 @@ func (p *project) cloudLogs(t *testing.T) string {
 cat .localcloud/run/*.log 2>/dev/null || true`)
 }
 
-// files is the content of all files below the directories.
+// files returns the content of all files in the directories.
 func (p *project) files(t *testing.T, dirs ...string) []byte {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), "find", append(dirs, "-type", "f", "-exec", "cat", "{}", "+")...)

@@ -19,15 +19,15 @@ import (
 	"immutable-infra/e2e/internal/switchover"
 )
 
-// way is one way to replace a server.
+// way is a way to replace a server.
 type way struct {
 	name string
-	// replacements is how many are made if the variable is not set.
+	// replacements is the default number of replacements; the environment variable overrides it.
 	variable     string
 	replacements int
 	// change makes a copy of the project replace servers in this way.
 	change func(t *testing.T, p *project)
-	// strict makes every problem that a visitor had a failure of the test.
+	// strict makes the test fail for every problem that visitors or admins had.
 	strict bool
 }
 
@@ -38,15 +38,15 @@ func ways() []way {
 	}
 }
 
-// TestSwitchover replaces the server repeatedly while visitors come and an admin logs in, and
-// measures the effect on them. It compares the project with the system that it is modelled on.
+// TestSwitchover replaces the server repeatedly while visitors request pages and an admin logs in, and measures the
+// effect on them. It compares the project with the system that it is modeled on.
 func TestSwitchover(t *testing.T) {
 	if os.Getenv("E2E") != "bench" {
 		t.Skip("needs a local cloud that is up and takes half an hour: make bench")
 	}
 	chosen := os.Getenv("WAY")
 	known := slices.IndexFunc(ways(), func(w way) bool { return w.name == chosen }) >= 0
-	require.True(t, chosen == "" || known, "WAY is project or original, and both when it is not set")
+	require.True(t, chosen == "" || known, "WAY must be project or original, or unset for both")
 	p := root(t)
 	p.loadEnv(t)
 	p.startClean(t)
@@ -55,7 +55,7 @@ func TestSwitchover(t *testing.T) {
 		require.NoError(t, err, "MOVE")
 		p.moveAs(t, settings)
 	} else {
-		p.moveAs(t, kindMove())
+		p.moveAs(t, gentlestMove())
 	}
 
 	reports := []switchover.Report{}
@@ -69,7 +69,7 @@ func TestSwitchover(t *testing.T) {
 			defer func() { reports = append(reports, switchover.NewReport(way.name, replacements)) }()
 			changed := p.copy(t)
 			way.change(t, changed)
-			// Builds the program, which is not part of a replacement.
+			// This builds the program, which is not part of a replacement.
 			changed.must(t, 10*time.Minute, "pulumi", "preview", "--stack", "local", "--non-interactive")
 			incidents := p.incidents(t)
 			replaceServers(t, changed, 200, number(t, way.variable, way.replacements), way.strict, &replacements)
@@ -89,11 +89,12 @@ func TestSwitchover(t *testing.T) {
 	t.Logf("%s has each replacement; together they are:\n%s", file, inJSON(t, reports))
 }
 
-// kindMove is the kindest move: fresh packets reach the new server at once, and no old connection lives on.
-func kindMove() switchover.Move { return switchover.Move{Arrive: "old", Connections: "none"} }
+// gentlestMove returns the least disruptive move: fresh packets reach the new server at once, and no old connection
+// lives on.
+func gentlestMove() switchover.Move { return switchover.Move{Arrive: "old", Connections: "none"} }
 
-// TestMoves replaces the server under load again and again, with the VIP moving in each of the ways in which AWS may
-// move it. No request may fail but those that a way loses by itself.
+// TestMoves replaces the server repeatedly under load, with each of the ways in which AWS may move the VIP. Only
+// requests that the move itself loses may fail.
 func TestMoves(t *testing.T) {
 	if os.Getenv("E2E") != "moves" {
 		t.Skip("needs a local cloud that is up and takes three hours: make test-moves")
@@ -109,13 +110,13 @@ func TestMoves(t *testing.T) {
 		settings            switchover.Move
 		fresh, replacements int
 	}{
-		// With 200 a second, a replacement takes much longer.
-		{kindMove(), 100, number(t, "REPLACEMENTS", 60)},
+		// With 200 visitors per second, a replacement would take much longer.
+		{gentlestMove(), 100, number(t, "REPLACEMENTS", 60)},
 		{switchover.Move{Window: time.Second, Arrive: "old", Connections: "end"}, 100, each},
 		{switchover.Move{Window: 6 * time.Second, Arrive: "old", Connections: "1m0s"}, 100, each},
 		{switchover.Move{Window: 30 * time.Second, Arrive: "old", Connections: "end"}, 100, each},
-		// TCP repeats the first packet after 1, 3 and 7 s. So in the two seconds after the window, three times as many
-		// visitors arrive, and this machine must be able to serve them.
+		// TCP retransmits the first packet after 1, 3 and 7 s. In the two seconds after the window, three times as many
+		// visitors therefore arrive, and this machine must be able to serve them.
 		{switchover.Move{Window: 6 * time.Second, Arrive: "nothing", Connections: "1m0s"}, 50, each},
 	} {
 		t.Run(way.settings.String(), func(t *testing.T) {
@@ -135,8 +136,8 @@ func TestMoves(t *testing.T) {
 		writeReports(t, p, "moves.json", reports), switchover.Table(reports))
 }
 
-// replaceServers replaces the server several times while fresh visitors a second come, and adds the results. With
-// strict, each problem that visitors or admins had is a failure.
+// replaceServers replaces the server several times while new visitors arrive at the rate fresh, per second, and appends
+// the results. With strict, each problem that visitors or admins had is a failure.
 func replaceServers(t *testing.T, p *project, fresh, count int, strict bool,
 	replacements *[]switchover.Replacement,
 ) {
@@ -147,14 +148,14 @@ func replaceServers(t *testing.T, p *project, fresh, count int, strict bool,
 			*replacements = append(*replacements, r)
 			if strict {
 				problems := r.Problems()
-				// A test's report omits texts that are too long.
+				// A test report omits texts that are too long.
 				require.Empty(t, problems[:min(len(problems), 10)], "visitors or admins noticed, %d times", len(problems))
 			}
 		})
 	}
 }
 
-// writeReports writes reports to a file in .build, and returns its path.
+// writeReports writes reports to a file in .build and returns its path.
 func writeReports(t *testing.T, p *project, name string, reports []switchover.Report) string {
 	t.Helper()
 	file := filepath.Join(p.dir, ".build", name)
@@ -170,18 +171,18 @@ func inJSON(t *testing.T, reports []switchover.Report) []byte {
 	return append(encoded, '\n')
 }
 
-// inTheOriginalWay leaves out readiness, the handover and the probes, by the program's seam for it
-// (components/safeguards.go): the VIP moves as soon as the instance runs, and the server is provisioned
-// through it.
+// inTheOriginalWay disables the readiness check, the handover and the probes through the program's seam for that
+// (components/safeguards.go): the VIP moves as soon as the instance runs, and the server is provisioned through it.
 func inTheOriginalWay(_ *testing.T, p *project) {
 	p.env = append(slices.Clone(p.env), strings.TrimSpace("GOFLAGS="+os.Getenv("GOFLAGS")+" -tags=original"))
 }
 
-// replaceServer replaces the server while fresh visitors a second come on new connections, and others keep theirs.
+// replaceServer replaces the server while new visitors arrive at the rate fresh, per second, on new connections, and
+// others keep theirs.
 func replaceServer(t *testing.T, p *project, fresh int) switchover.Replacement {
 	t.Helper()
 	before := p.outputs(t)
-	// One that no server had before.
+	// No earlier server had this generation.
 	generation := int(time.Now().Unix())
 	p.set(t, "generation", generation)
 
@@ -195,7 +196,7 @@ func replaceServer(t *testing.T, p *project, fresh int) switchover.Replacement {
 	r := switchover.Replacement{Generation: generation, Move: p.moveSettings(t), Began: time.Now()}
 	up, log := p.pulumiUpFollowed(t)
 	r.Ended, r.Engine = time.Now(), log
-	// The new server lets admins in at once.
+	// The new server must accept logins at once.
 	last := admin.logIn()
 	r.Logins = append(stop(), last)
 	r.Load = visitors.Stop()
@@ -213,7 +214,7 @@ func replaceServer(t *testing.T, p *project, fresh int) switchover.Replacement {
 	return r
 }
 
-// pages are some of each kind of the site's pages, with their hashes.
+// pages returns one page or file of each kind from the site, with its SHA-256.
 func pages(t *testing.T) map[string]string {
 	t.Helper()
 	site := builtSite(root(t))
@@ -249,13 +250,12 @@ func newAdmin(t *testing.T, p *project, out outputs) admin {
 
 func (a admin) logIn() switchover.Login {
 	start := time.Now()
-	// Before the login, the client waits forever.
+	// Until it has logged in, the client would wait forever without this limit.
 	done := a.p.run(a.t, 20*time.Second, "ssh", a.args...)
 	return switchover.Login{At: start, Took: done.took, Status: done.status(), Stderr: strings.TrimSpace(done.stderr)}
 }
 
-// keepLoggingIn logs in once a second, whether or not the last login has ended, until it is
-// stopped.
+// keepLoggingIn logs in once a second until it is stopped, even if the previous login has not ended.
 func (a admin) keepLoggingIn() (stop func() []switchover.Login) {
 	var mutex sync.Mutex
 	var logins []switchover.Login
@@ -288,12 +288,12 @@ func (a admin) keepLoggingIn() (stop func() []switchover.Login) {
 	}
 }
 
-// number is the value of an environment variable, or a default.
-func number(t *testing.T, variable string, other int) int {
+// number returns the value of an environment variable, or a default.
+func number(t *testing.T, variable string, fallback int) int {
 	t.Helper()
 	text := os.Getenv(variable)
 	if text == "" {
-		return other
+		return fallback
 	}
 	value, err := strconv.Atoi(text)
 	require.NoError(t, err, variable)

@@ -30,7 +30,7 @@ func TestSync(t *testing.T) {
 		synced, _, err := p.Run(t, "sync")
 		require.NoError(t, err)
 		require.Equal(t, built, synced)
-		require.Regexp(t, `^[0-9a-f]{16}\n$`, synced, "standard output has the release alone")
+		require.Regexp(t, `^[0-9a-f]{16}\n$`, synced, "standard output has only the release")
 		return synced
 	}
 	first := publish(t)
@@ -64,10 +64,10 @@ func TestSync(t *testing.T) {
 		}
 		_, _, err := p.Run(t, "build")
 		require.NoError(t, err)
-		whole := p.Environment
-		p.Environment = append(slices.Clone(whole), "AWS_ENDPOINT_URL_S3="+brokenStore(t, server.URL, ""))
+		environment := p.Environment
+		p.Environment = append(slices.Clone(environment), "AWS_ENDPOINT_URL_S3="+brokenStore(t, server.URL, ""))
 		_, _, err = p.Run(t, "sync")
-		p.Environment = whole
+		p.Environment = environment
 		require.ErrorContains(t, err, "403 Forbidden")
 		require.NotEqual(t, objects, server.Objects(t, contentBucket, ""), "the sync did not get far enough for this test")
 
@@ -96,7 +96,7 @@ func TestSync(t *testing.T) {
 		}
 		server.Take()
 		publish(t)
-		require.Zero(t, server.Take().Requests[http.MethodPut], "the same names come back in a listing")
+		require.Zero(t, server.Take().Requests[http.MethodPut], "a listing returns the same names")
 
 		renamed := filepath.Join(p.Site, "cafe\u0301.html")
 		require.NoError(t, os.Rename(renamed, filepath.Join(p.Site, "nai\u0308ve.html")))

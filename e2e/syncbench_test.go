@@ -23,8 +23,8 @@ import (
 	"immutable-infra/e2e/internal/s3server"
 )
 
-// syncRounds is how often each step is measured, except for a first upload that latency makes slow.
-// The median counts.
+// syncRounds is how many times each step is measured; the median counts. A first upload that latency makes slow is
+// measured once.
 const syncRounds = 3
 
 // syncTool is a tool that uploads a directory to a bucket.
@@ -33,7 +33,7 @@ type syncTool struct {
 	sync func(ctx context.Context) (time.Duration, error)
 }
 
-// TestSyncBench compares the project's sync with that of other tools, each with its defaults.
+// TestSyncBench compares the project's sync with other tools, each with its defaults.
 func TestSyncBench(t *testing.T) {
 	if os.Getenv("E2E") != "sync" {
 		t.Skip("takes some minutes: make bench-sync")
@@ -47,7 +47,7 @@ func TestSyncBench(t *testing.T) {
 		files int
 	}{
 		{0, number(t, "FILES", 10_000)},
-		// The slower tools send one request at a time, or four.
+		// The slower tools send one or four requests at a time.
 		{40 * time.Millisecond, number(t, "DISTANT_FILES", 2_000)},
 	} {
 		for _, row := range compareSyncs(t, c.files, c.late) {
@@ -58,7 +58,7 @@ func TestSyncBench(t *testing.T) {
 			ratio := slices.Min(row.took[1:]).Seconds() / row.took[0].Seconds()
 			line(append(cells, fmt.Sprintf("%.1f", ratio))...)
 			if ratio < 2 {
-				t.Errorf("%s with %s of latency: %.1f times as fast as the best of the others, not twice", row.what, c.late, ratio)
+				t.Errorf("%s with %s of latency: %.1f times as fast as the best other tool, not twice", row.what, c.late, ratio)
 			}
 		}
 	}
@@ -66,21 +66,20 @@ func TestSyncBench(t *testing.T) {
 	t.Logf("\n%s", &table)
 }
 
-// syncRow has each tool's time for one step; ours is the first.
+// syncRow holds each tool's time for one step; ours is first.
 type syncRow struct {
 	what string
 	took []time.Duration
 }
 
-// compareSyncs measures all tools, one after the other in each step, so that a busy machine slows
-// all.
+// compareSyncs measures all tools one after another in each step, so that a busy machine slows all of them.
 func compareSyncs(t *testing.T, files int, late time.Duration) []syncRow {
 	t.Helper()
-	// Like S3. Without it, each request opens a connection.
+	// S3 also keeps connections alive. Without this, each request would open a connection.
 	t.Setenv("VGW_KEEP_ALIVE", "true")
 	buckets := []string{"ours", "rclone", "s3cmd", "aws"}
 	server := s3server.Start(t, buckets...)
-	// The proxy that counts would take processor time.
+	// The counting proxy would use CPU time.
 	server.URL = server.Direct
 	if late > 0 {
 		direct, err := url.Parse(server.Direct)
@@ -111,14 +110,14 @@ func compareSyncs(t *testing.T, files int, late time.Duration) []syncRow {
 		{"s3cmd", func(ctx context.Context) (time.Duration, error) {
 			return s3cmd.New(t, server, "s3cmd").Up(ctx, ours.Site)
 		}},
-		// Debian's, if PATH has others.
+		// This is Debian's aws, even if the PATH has another one first.
 		{"aws", command(server, "/usr/bin/aws", "--endpoint-url", server.URL, "s3", "sync", ours.Site, "s3://aws/site")},
 	}
 	measure := func(what string, rounds int, change func()) syncRow {
 		took := make([][]time.Duration, len(tools))
 		for range rounds {
 			change()
-			// A build copies the site whenever it changes; the other tools have no build.
+			// A build copies the site whenever it changes. It is not measured because the other tools have no build.
 			_, _, err := ours.Run(t, "build")
 			require.NoError(t, err)
 			require.NoError(t, os.RemoveAll(filepath.Join(ours.Site, "_site")))
@@ -159,7 +158,7 @@ func compareSyncs(t *testing.T, files int, late time.Duration) []syncRow {
 	}
 }
 
-// command runs a program of another tool.
+// command returns a function that runs another tool and measures it.
 func command(server *s3server.Server, name string, args ...string) func(ctx context.Context) (time.Duration, error) {
 	return func(ctx context.Context) (time.Duration, error) {
 		command := exec.CommandContext(ctx, name, args...)

@@ -25,7 +25,7 @@ const (
 	aliasName = "www." + siteName
 )
 
-// handshake connects to the site and trusts the local cloud's authorities only.
+// handshake connects to the site, trusting only the local cloud's CAs.
 func (p *project) handshake(t *testing.T, name string, change func(*tls.Config)) (tls.ConnectionState, error) {
 	t.Helper()
 	config := &tls.Config{RootCAs: p.roots(t), ServerName: name}
@@ -39,7 +39,7 @@ func (p *project) handshake(t *testing.T, name string, change func(*tls.Config))
 	return connection.(*tls.Conn).ConnectionState(), nil
 }
 
-// certificate is the certificate that the site presents for a name.
+// certificate returns the certificate that the site presents for a name.
 func (p *project) certificate(t *testing.T, name string) *x509.Certificate {
 	t.Helper()
 	state, err := p.handshake(t, name, func(*tls.Config) {})
@@ -47,16 +47,16 @@ func (p *project) certificate(t *testing.T, name string) *x509.Certificate {
 	return state.PeerCertificates[0]
 }
 
-// httpsOnly sends requests like visitors and like attackers.
+// httpsOnly sends requests as visitors and as attackers do.
 func httpsOnly(t *testing.T, p *project) {
-	for name, leads := range map[string]string{
+	for name, target := range map[string]string{
 		"http://" + siteName + "/about/?a=b":   siteURL + "/about/?a=b",
 		"http://" + aliasName + "/about/?a=b":  "https://" + aliasName + "/about/?a=b",
 		"https://" + aliasName + "/about/?a=b": siteURL + "/about/?a=b",
 	} {
 		status, _, header := p.get(t, name)
 		require.Contains(t, []int{http.StatusMovedPermanently, http.StatusPermanentRedirect}, status, name)
-		require.Equal(t, leads, header.Get("Location"), name)
+		require.Equal(t, target, header.Get("Location"), name)
 	}
 	verified := p.run(t, time.Minute, "openssl", "s_client", "-connect", siteName+":443", "-servername", siteName,
 		"-CAfile", p.authority(), "-verify_hostname", siteName, "-verify_return_error", "-brief")
@@ -76,7 +76,7 @@ func httpsOnly(t *testing.T, p *project) {
 	require.ErrorContains(t, err, "protocol version")
 
 	_, _, header := p.get(t, siteURL)
-	require.Equal(t, "max-age=31536000", header.Get("Strict-Transport-Security"), "S3: subdomains are not asked for")
+	require.Equal(t, "max-age=31536000", header.Get("Strict-Transport-Security"), "S3: subdomains are not included")
 	for _, name := range []string{"Content-Security-Policy", "X-Content-Type-Options", "Referrer-Policy"} {
 		require.NotEmpty(t, header.Get(name), name)
 	}
@@ -84,18 +84,18 @@ func httpsOnly(t *testing.T, p *project) {
 	require.NotRegexp(t, `\d`, header.Get("Server"), "no version is shown")
 }
 
-// webRules are the web server's additions to the files of a release.
+// webRules tests the headers, redirects and compression that the web server adds to the files of a release.
 func webRules(t *testing.T, p *project) {
 	status, front, header := p.get(t, siteURL+"/")
 	require.Equal(t, http.StatusOK, status)
-	require.Equal(t, "no-cache", header.Get("Cache-Control"), "a page is requested again")
+	require.Equal(t, "no-cache", header.Get("Cache-Control"), "browsers must revalidate a page")
 	asset := regexp.MustCompile(`/assets/[^"]+-[0-9a-f]{16}\.css`).FindString(front)
 	require.NotEmpty(t, asset, front)
 	status, _, header = p.get(t, siteURL+asset)
 	require.Equal(t, http.StatusOK, status)
 	require.Contains(t, header.Get("Cache-Control"), "immutable", "a file with its hash in its name never changes")
 	status, _, header = p.get(t, siteURL+regexp.MustCompile(`[0-9a-f]{16}`).ReplaceAllString(asset, "0123456789abcdef"))
-	require.Equal(t, http.StatusOK, status, "a page from before may ask for what the file was called then")
+	require.Equal(t, http.StatusOK, status, "an older page may refer to the file by its earlier name")
 	require.Equal(t, "no-cache", header.Get("Cache-Control"))
 
 	content, err := os.ReadFile(filepath.Join(p.dir, "site", "_redirects"))
@@ -127,19 +127,19 @@ func webRules(t *testing.T, p *project) {
 	}
 }
 
-// grafana is tested if its image is available. The stack leaves it out: S8.
+// grafana starts Grafana if its image is available. The stack itself omits it: S8.
 func grafana(t *testing.T, p *project) {
-	ask := func(path string) (status, body string) {
+	get := func(path string) (status, body string) {
 		answer := p.must(t, time.Minute, "curl", "-sS", "--insecure", "--connect-to", "::"+p.outputs(t).VIP, "-w",
 			"\n%{http_code}", "https://monitoring."+siteName+path)
 		lines := strings.Split(answer, "\n")
 		return lines[len(lines)-1], strings.Join(lines[:len(lines)-1], "\n")
 	}
-	status, _ := ask("/")
+	status, _ := get("/")
 	require.Equal(t, "404", status, "S8: it is off")
 	issued := p.ssh(t, "sudo cat /srv/traefik/acme/acme.json")
 	require.NoError(t, issued.err, issued.String())
-	require.NotContains(t, issued.stdout, "monitoring.", "S8: no certificate is asked for")
+	require.NotContains(t, issued.stdout, "monitoring.", "S8: no certificate is requested")
 
 	compose := "sudo COMPOSE_PROFILES=grafana docker compose --project-directory /opt/site "
 	pulled := p.ssh(t, compose+"pull --quiet grafana")
@@ -153,22 +153,22 @@ func grafana(t *testing.T, p *project) {
 			p.ssh(t,
 				compose+"rm --stop --force grafana && sudo docker compose --project-directory /opt/site up --detach --wait").err)
 	}()
-	status, body := ask("/api/search?type=dash-db")
+	status, body := get("/api/search?type=dash-db")
 	require.Equal(t, "200", status, body)
 	var found []struct{ UID string }
 	require.NoError(t, json.Unmarshal([]byte(body), &found), body)
 	require.Len(t, found, 3)
-	status, body = ask("/api/datasources/proxy/uid/prometheus/api/v1/status/config")
+	status, body = get("/api/datasources/proxy/uid/prometheus/api/v1/status/config")
 	require.Equal(t, "403", status, body)
 }
 
-// names queries the local cloud's DNS server, and this machine's resolver.
+// names queries the local cloud's DNS server and this machine's resolver.
 func names(t *testing.T, p *project) {
 	vip := p.outputs(t).VIP
 	ask := func(name, kind string) string {
 		return strings.TrimSpace(p.must(t, time.Minute, "dig", "+norecurse", "+short", "@198.18.0.5", name, kind))
 	}
-	require.Empty(t, ask("monitoring."+siteName, "A"), "S8: without Grafana the name leads nowhere")
+	require.Empty(t, ask("monitoring."+siteName, "A"), "S8: without Grafana, the name does not resolve")
 	for _, name := range []string{siteName, aliasName} {
 		require.Equal(t, vip, ask(name, "A"), name)
 		require.Equal(t, vip, strings.Fields(p.must(t, time.Minute, "getent", "ahostsv4", name))[0], name)
@@ -184,15 +184,15 @@ func names(t *testing.T, p *project) {
 	require.Contains(t, missing, "status: NXDOMAIN")
 }
 
-// testsslAccepted are findings of testssl.sh that do not matter for this site, with the reason.
+// testsslAccepted returns findings of testssl.sh that do not matter for this site, with the reason.
 func testsslAccepted() map[string]string {
 	return map[string]string{
 		"BREACH":          "pages are compressed, and contain no secret: this site has no logins",
-		"cert_revocation": "the test authority offers no revocation list; Let's Encrypt does",
+		"cert_revocation": "the test CA offers no revocation list; Let's Encrypt does",
 	}
 }
 
-// tlsAsTestsslSeesIt lets testssl.sh judge.
+// tlsAsTestsslSeesIt requires that testssl.sh finds no issues other than the accepted ones.
 func tlsAsTestsslSeesIt(t *testing.T, p *project) {
 	file := filepath.Join(t.TempDir(), "testssl.json")
 	run := p.run(t, 9*time.Minute, "testssl", "--quiet", "--color", "0", "--warnings", "batch", "--add-ca", p.authority(),
@@ -205,7 +205,7 @@ func tlsAsTestsslSeesIt(t *testing.T, p *project) {
 	var issues []string
 	for _, f := range findings {
 		if !slices.Contains([]string{"MEDIUM", "HIGH", "CRITICAL"}, f.Severity) {
-			continue // a warning is about the machine that testssl.sh runs on
+			continue // warnings concern the machine that testssl.sh runs on
 		}
 		line := fmt.Sprintf("%s %s: %s", f.Severity, f.ID, f.Finding)
 		if reason, ok := accepted[f.ID]; ok {
@@ -215,11 +215,11 @@ func tlsAsTestsslSeesIt(t *testing.T, p *project) {
 		issues = append(issues, line)
 	}
 	require.Empty(t, issues)
-	require.Contains(t, run.stdout, "Testing vulnerabilities", "it ran to its end: %s", run.String())
+	require.Contains(t, run.stdout, "Testing vulnerabilities", "testssl.sh ran to completion: %s", run.String())
 	t.Logf("testssl.sh took %.0f s", run.took.Seconds())
 }
 
-// headersAsTheObservatorySeesThem lets the MDN HTTP Observatory judge.
+// headersAsTheObservatorySeesThem requires a high score from the MDN HTTP Observatory.
 func headersAsTheObservatorySeesThem(t *testing.T, p *project) {
 	run := p.run(t, 5*time.Minute, "ops/scripts/observatory.sh", filepath.Join(p.home(), "cache", "observatory"),
 		p.authority(), siteName)
@@ -234,10 +234,10 @@ func headersAsTheObservatorySeesThem(t *testing.T, p *project) {
 	require.NoError(t, json.Unmarshal([]byte(run.stdout), &judged), run.stdout)
 	require.GreaterOrEqual(t, judged.Scan.Score, 120, run.stdout)
 	require.Zero(t, judged.Scan.TestsFailed, run.stdout)
-	t.Logf("the observatory's score is %d, by %d tests", judged.Scan.Score, len(judged.Tests))
+	t.Logf("the observatory's score is %d, from %d tests", judged.Scan.Score, len(judged.Tests))
 }
 
-// php requests a page that runs, and files that must not.
+// php requests a page that runs, and PHP files that must not run.
 func php(t *testing.T, p *project) {
 	status, body, header := p.get(t, siteURL+"/api/hello.php")
 	require.Equal(t, http.StatusOK, status, body)
@@ -262,8 +262,8 @@ func php(t *testing.T, p *project) {
 	}
 }
 
-// sizes logs the memory of each container and the size of its image. The limits are in the compose
-// files, and tested there: not every kernel enforces them.
+// sizes logs the memory of each container and the sizes of the images, and checks the containers' privileges. The tests
+// of the Compose files check the memory limits, which not every kernel enforces.
 func sizes(t *testing.T, p *project) {
 	const mebibyte = 1 << 20
 	measured := p.ssh(t, "cat /srv/metrics/server.prom")
@@ -278,7 +278,7 @@ func sizes(t *testing.T, p *project) {
 	}
 	t.Logf("%4d MiB  together", sum/mebibyte)
 	require.Positive(t, sum)
-	require.Less(t, sum, 800*mebibyte, "it fits into 1 GB, beside the kernel and what it caches of the site")
+	require.Less(t, sum, 800*mebibyte, "it fits into 1 GB together with the kernel and its cache of the site")
 
 	images := p.ssh(t, `sudo docker image ls --format '{{.Size}} {{.Repository}}:{{.Tag}}'`)
 	require.NoError(t, images.err, images.String())
@@ -296,7 +296,7 @@ func sizes(t *testing.T, p *project) {
 	}
 }
 
-// sameCertificate requires that a new server has the certificate of the previous one.
+// sameCertificate requires that a new server has the previous server's certificate.
 func sameCertificate(t *testing.T, before, after *x509.Certificate) {
 	t.Helper()
 	require.True(t, bytes.Equal(before.Raw, after.Raw), "the certificate %s was replaced by %s", before.SerialNumber,

@@ -15,13 +15,12 @@ import (
 )
 
 const (
-	// robotAddress is the address of the UptimeRobot double, and robotKey the API key of its
-	// account.
+	// robotAddress is the URL of the UptimeRobot double, and robotKey the API key of its account.
 	robotAddress = "https://198.18.0.8"
 	robotKey     = "u1000001-10ca1c10bd00000000000001"
-	// robotHeartbeat is the token in the URL of its heartbeat monitor.
+	// robotHeartbeat is the token in the URL of the heartbeat monitor.
 	robotHeartbeat = "m800000001-10ca1c10bd00000000000001"
-	// robotInterval is the time between two checks, which the local stack sets.
+	// robotInterval is the time between two checks, as configured in the local stack.
 	robotInterval = 30 * time.Second
 )
 
@@ -56,8 +55,7 @@ func (p *project) robot(t *testing.T) robot {
 	return state
 }
 
-// asRobotsOwner sends a request to the API by hand, as the account's owner, and returns the
-// response.
+// asRobotsOwner sends a request to the API as the account's owner would by hand, and returns the response.
 func (p *project) asRobotsOwner(t *testing.T, method, path string, body ...string) string {
 	t.Helper()
 	args := []string{"-sS", "--fail", "--cacert", filepath.Join(p.home(), "tls", "ca.pem"),
@@ -68,34 +66,34 @@ func (p *project) asRobotsOwner(t *testing.T, method, path string, body ...strin
 	return p.must(t, time.Minute, "curl", args...)
 }
 
-// watched requires that UptimeRobot has every resource once and sees the site.
+// watched requires that UptimeRobot has every resource once and that the site is up.
 func (p *project) watched(t *testing.T) robot {
 	t.Helper()
 	state := p.robot(t)
-	require.Len(t, state.Monitors, 1, "Grafana does not run here, and so is not watched")
+	require.Len(t, state.Monitors, 1, "Grafana does not run here and is therefore not monitored")
 	require.Equal(t, siteURL+"/.well-known/release", state.Monitors[0].URL)
 	require.Len(t, state.Integrations, 1)
 	require.Len(t, state.Pages, 1)
 	require.Equal(t, "status."+siteName, state.Pages[0].Domain)
 	require.Equal(t, []int64{state.Monitors[0].ID}, state.Pages[0].Monitors)
 	eventually(t, 2*robotInterval, func() (bool, string) {
-		is := p.robot(t).Monitors[0]
-		return is.Status == "UP", is.Status + " " + is.Reason
+		monitor := p.robot(t).Monitors[0]
+		return monitor.Status == "UP", monitor.Status + " " + monitor.Reason
 	})
 	return state
 }
 
-// incidents are the messages of UptimeRobot to VictorOps, in order.
+// incidents returns the types of UptimeRobot's messages to VictorOps, in order.
 func (p *project) incidents(t *testing.T) []string {
 	t.Helper()
-	return p.toldVictorOps(t, func(alert alert) bool { return strings.HasPrefix(alert.EntityID, "uptimerobot/") })
+	return p.victorOpsMessages(t, func(alert alert) bool { return strings.HasPrefix(alert.EntityID, "uptimerobot/") })
 }
 
-// watchedFromOutside requires that everything was created once, that another update changes
-// nothing, and that no secret is visible anywhere.
+// watchedFromOutside requires that every resource was created once, that another update changes nothing, and that no
+// secret is visible.
 func watchedFromOutside(t *testing.T, p *project) {
 	before := p.watched(t)
-	if len(before.Deleted) == 0 { // else this is not the first time on this local cloud
+	if len(before.Deleted) == 0 { // otherwise, the test has already run on this local cloud
 		require.Equal(t, map[string]int{"/monitors": 1, "/integrations": 1, "/psps": 1}, before.Created)
 	}
 	again := p.pulumiUp(t, "--expect-no-changes")
@@ -107,10 +105,10 @@ func watchedFromOutside(t *testing.T, p *project) {
 	require.Empty(t, noSecrets(t, p, again.String()))
 }
 
-// noSecrets lists where a secret is in plain text: in an output, or in a file that Pulumi keeps.
+// noSecrets lists the outputs and Pulumi's files that contain a secret in plain text.
 func noSecrets(t *testing.T, p *project, printed ...string) []string {
 	t.Helper()
-	// In the form of UptimeRobot's configuration, whatever surrounds it.
+	// These are the secrets as in UptimeRobot's configuration, without the text around them.
 	secrets := []string{robotKey, robotHeartbeat, "/integrations/uptimerobot/20131114/alert/"}
 	var found []string
 	search := func(where, text string) {
@@ -143,7 +141,7 @@ func noSecrets(t *testing.T, p *project, printed ...string) []string {
 	return found
 }
 
-// renamedInPlace renames everything by hand. An update restores the names, in place.
+// renamedInPlace renames all resources by hand and requires that an update restores the names in place.
 func renamedInPlace(t *testing.T, p *project) {
 	before := p.watched(t)
 	var integrations struct{ Data []struct{ ID int64 } }
@@ -175,27 +173,27 @@ func renamedInPlace(t *testing.T, p *project) {
 	p.converged(t)
 }
 
-// putBack deletes a monitor by hand. The next update creates it again, and the one after that
+// recreateMonitor deletes a monitor by hand and requires that the next update creates it again and the one after that
 // changes nothing.
-func putBack(t *testing.T, p *project) {
+func recreateMonitor(t *testing.T, p *project) {
 	before := p.watched(t)
 	p.asRobotsOwner(t, "DELETE", fmt.Sprintf("/monitors/%d", before.Monitors[0].ID))
 	require.Empty(t, p.robot(t).Monitors)
 	preview := p.run(t, 5*time.Minute, "pulumi", "preview", "--diff", "--stack", "local", "--non-interactive")
 	require.NoError(t, preview.err, preview.String())
-	require.Contains(t, preview.stdout, "there is no monitor", "a preview says what is missing")
-	require.Empty(t, p.robot(t).Monitors, "and makes nothing")
+	require.Contains(t, preview.stdout, "there is no monitor", "a preview reports the missing monitor")
+	require.Empty(t, p.robot(t).Monitors, "a preview creates nothing")
 
 	up := p.pulumiUp(t)
 	require.NoError(t, up.err, up.String())
 	after := p.watched(t)
 	require.NotEqual(t, before.Monitors[0].ID, after.Monitors[0].ID)
-	require.Equal(t, before.Pages[0].ID, after.Pages[0].ID, "the page shows the new one")
+	require.Equal(t, before.Pages[0].ID, after.Pages[0].ID, "the page shows the new monitor")
 	p.converged(t)
 }
 
-// takenAway deletes the command for UptimeRobot, and with it all that it created.
-func takenAway(t *testing.T, p *project) {
+// deleteMonitoring deletes the command for UptimeRobot and requires that this deletes all resources it created.
+func deleteMonitoring(t *testing.T, p *project) {
 	p.watched(t)
 	urns := slices.DeleteFunc(slices.Collect(maps.Keys(p.resources(t))),
 		func(urn string) bool { return !strings.HasSuffix(urn, "::uptime-robot") })
@@ -212,12 +210,12 @@ func takenAway(t *testing.T, p *project) {
 	p.converged(t)
 }
 
-// outageIsSeen stops the web server, and starts it again.
+// outageIsSeen stops the web server and starts it again, and requires that UptimeRobot notifies VictorOps of both.
 func outageIsSeen(t *testing.T, p *project) {
 	p.watched(t)
 	before := p.incidents(t)
 	messages := func() []string { return p.incidents(t)[len(before):] }
-	// Another check of the page, and those that confirm it.
+	// This covers the next check and those that confirm its result.
 	limit := robotInterval + 10*time.Second
 	defer p.web(t, "start")
 	p.web(t, "stop")
@@ -229,7 +227,7 @@ func outageIsSeen(t *testing.T, p *project) {
 	over := eventually(t, limit, func() (bool, string) {
 		return slices.Equal(messages(), []string{"CRITICAL", "RECOVERY"}), fmt.Sprint(messages())
 	})
-	t.Logf("VictorOps heard CRITICAL from UptimeRobot %.0f s after the web server was stopped, and RECOVERY %.0f s "+
+	t.Logf("VictorOps received CRITICAL from UptimeRobot %.0f s after the web server was stopped, and RECOVERY %.0f s "+
 		"after it was started", down.Seconds(), over.Seconds())
 	for _, notice := range p.robot(t).Notices {
 		require.Empty(t, notice.Error)
@@ -238,28 +236,28 @@ func outageIsSeen(t *testing.T, p *project) {
 	require.NoError(t, ready.err, ready.String())
 }
 
-// heartbeatStops stops Alertmanager, which no alert of the server can report, and starts it again.
+// heartbeatStops stops Alertmanager, which none of the server's own alerts can report, and starts it again.
 func heartbeatStops(t *testing.T, p *project) {
 	p.watched(t)
-	arrive := func(beats int) time.Duration {
+	awaitBeats := func(beats int) time.Duration {
 		t.Helper()
 		before := p.robot(t).Heartbeats[0].Beats
 		return eventually(t, 4*time.Minute, func() (bool, string) {
-			is := p.robot(t).Heartbeats[0]
-			return is.Status == "UP" &&
-				is.Beats >= before+beats, fmt.Sprintf("%s with %d heartbeats after %d", is.Status, is.Beats, before)
+			heartbeat := p.robot(t).Heartbeats[0]
+			return heartbeat.Status == "UP" && heartbeat.Beats >= before+beats,
+				fmt.Sprintf("%s with %d heartbeats after %d", heartbeat.Status, heartbeat.Beats, before)
 		})
 	}
-	arrive(2) // and not one alone, which would not be repeated
+	awaitBeats(2) // a single one might not be repeated
 
-	// By hand, as docs/uptime.md says: the heartbeat monitor notifies VictorOps.
+	// As docs/uptime.md describes, the heartbeat monitor is made to notify VictorOps by hand.
 	var integrations struct{ Data []struct{ ID int64 } }
 	require.NoError(t, json.Unmarshal([]byte(p.asRobotsOwner(t, "GET", "/integrations")), &integrations))
 	require.Len(t, integrations.Data, 1)
 	monitor := fmt.Sprintf("/monitors/%d", p.robot(t).Heartbeats[0].ID)
 	p.asRobotsOwner(t, "PATCH", monitor, fmt.Sprintf(
 		`{"assignedAlertContacts": [{"alertContactId": "%d", "threshold": 0, "recurrence": 0}]}`, integrations.Data[0].ID))
-	// Further tests replace and break servers.
+	// Later tests replace and break servers, which must not notify VictorOps.
 	defer p.asRobotsOwner(t, "PATCH", monitor, `{"assignedAlertContacts": []}`)
 
 	before := p.incidents(t)
@@ -275,15 +273,14 @@ func heartbeatStops(t *testing.T, p *project) {
 		return slices.Equal(messages(), []string{"CRITICAL"}), fmt.Sprint(messages())
 	})
 	require.Equal(t, "DOWN", p.robot(t).Heartbeats[0].Status)
-	require.Equal(t, "UP", p.robot(t).Monitors[0].Status, "the site is served all the same")
+	require.Equal(t, "UP", p.robot(t).Monitors[0].Status, "the site is still served")
 	alertmanager("start")
 	back := eventually(t, 4*time.Minute, func() (bool, string) {
 		return slices.Equal(messages(), []string{"CRITICAL", "RECOVERY"}), fmt.Sprint(messages())
 	})
-	arrive(1)
-	t.Logf("VictorOps heard CRITICAL from UptimeRobot %.0f s after Alertmanager was stopped, and RECOVERY %.0f s after "+
-		"it was started",
-		missed.Seconds(), back.Seconds())
+	awaitBeats(1)
+	t.Logf("VictorOps received CRITICAL from UptimeRobot %.0f s after Alertmanager was stopped, and RECOVERY %.0f s "+
+		"after it was started", missed.Seconds(), back.Seconds())
 	ready := p.ssh(t, "sudo agent ready --wait 1m")
 	require.NoError(t, ready.err, ready.String())
 }

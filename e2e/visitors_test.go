@@ -17,28 +17,28 @@ import (
 )
 
 const (
-	// checkInterval is the interval of the check which server holds the VIP. It bounds the precision of
-	// the time of a move.
+	// checkInterval is the interval between checks of which server holds the VIP. It limits the precision of the time of a
+	// move.
 	checkInterval = 50 * time.Millisecond
-	// moveLimit is the time limit of a move, beside the time in which packets arrive nowhere by the settings of the
-	// local cloud: it does not excuse failures in a longer one.
+	// moveLimit is the maximum duration of a move, not counting the time in which the local cloud's settings drop packets.
+	// Failures in a longer move are not excused.
 	moveLimit = time.Second
-	// clock is the format of times.
+	// clock is the time format of messages.
 	clock = "15:04:05.000"
 )
 
 // visitors request pages through the VIP while the site changes.
 type visitors struct {
 	run *load.Run
-	// settings is how the VIP moves while they come.
+	// settings is how the VIP moves during the visits.
 	settings switchover.Move
-	// endChecks ends the checks of which server responds; moves receives their result.
+	// endChecks stops the checks of which server responds; moves receives their result.
 	endChecks context.CancelFunc
 	moves     chan []move
 }
 
-// move is the VIP's move between servers: from the start of the last check that met the old one to
-// the end of the first one that met the new one.
+// move is a move of the VIP between servers: from the start of the last check that the old server answered to the
+// end of the first check that the new one answered.
 type move struct {
 	from, to    string
 	began, over time.Time
@@ -55,7 +55,7 @@ type seen struct {
 	settings switchover.Move
 }
 
-// moveSettings is how the local cloud moves the VIP.
+// moveSettings returns how the local cloud moves the VIP.
 func (p *project) moveSettings(t *testing.T) switchover.Move {
 	t.Helper()
 	settings, err := switchover.ParseMove(p.must(t, time.Minute, "localcloud", "move"))
@@ -63,7 +63,7 @@ func (p *project) moveSettings(t *testing.T) switchover.Move {
 	return settings
 }
 
-// moveAs makes the local cloud move the VIP in a way until the test ends.
+// moveAs sets how the local cloud moves the VIP until the test ends.
 func (p *project) moveAs(t *testing.T, settings switchover.Move) {
 	t.Helper()
 	before := p.moveSettings(t)
@@ -72,7 +72,7 @@ func (p *project) moveAs(t *testing.T, settings switchover.Move) {
 	require.Equal(t, settings, p.moveSettings(t))
 }
 
-// visit starts visitors, who stay until seen is called.
+// visit starts visitors, who request pages until seen is called.
 func (p *project) visit(t *testing.T) *visitors {
 	t.Helper()
 	pages := map[string]string{}
@@ -97,21 +97,21 @@ func (p *project) visit(t *testing.T) *visitors {
 	return v
 }
 
-// watchMoves checks which server holds the VIP, until the context ends.
+// watchMoves records the moves of the VIP until the context ends.
 func watchMoves(ctx context.Context, client *http.Client) []move {
 	var moves []move
 	var last string
-	var lastLook time.Time
+	var lastCheck time.Time
 	tick := time.NewTicker(checkInterval)
 	defer tick.Stop()
 	for {
 		began := time.Now()
-		// A failed check is ignored: the visitors notice outages.
+		// Failed checks are ignored, because the visitors notice outages.
 		if server, err := ask(ctx, client, "server"); err == nil {
 			if last != "" && server != last {
-				moves = append(moves, move{from: last, to: server, began: lastLook, over: time.Now()})
+				moves = append(moves, move{from: last, to: server, began: lastCheck, over: time.Now()})
 			}
-			last, lastLook = server, began
+			last, lastCheck = server, began
 		}
 		select {
 		case <-ctx.Done():
@@ -121,21 +121,21 @@ func watchMoves(ctx context.Context, client *http.Client) []move {
 	}
 }
 
-// seen stops the visitors, and returns their results. It is called once.
+// seen stops the visitors and returns their results. It must be called once.
 func (v *visitors) seen(t *testing.T) seen {
 	t.Helper()
 	report := v.run.Stop()
 	v.endChecks()
 	s := seen{report: report, moves: <-v.moves, settings: v.settings}
-	t.Logf("visitors: %d requests on connections of their own, %d on kept ones; the longest gap was %.0f ms; the VIP "+
+	t.Logf("visitors: %d requests on new connections, %d on kept ones; the longest gap was %.0f ms; the VIP "+
 		"moved %d times",
 		report.Fresh.Requests, report.KeepAlive.Requests, load.Milliseconds(report.Fresh.LongestGap), len(s.moves))
-	require.Greater(t, report.Fresh.Requests, 20, "too few to tell anything")
+	require.Greater(t, report.Fresh.Requests, 20, "too few for a conclusion")
 	return s
 }
 
-// failures are the requests without a correct response: those in flight while the VIP moved, if such a move loses any,
-// and all others.
+// failures returns the requests without a correct response: those in flight during a move of the VIP, if such moves can
+// lose requests, and all others.
 func (s seen) failures() (atMoves, others []string) {
 	for _, failure := range append(s.report.Fresh.Failures, s.report.KeepAlive.Failures...) {
 		line := fmt.Sprintf("%s, sent %s, ended after %.0f ms: %s: %s",
@@ -158,12 +158,12 @@ func (s seen) inFlight(failure load.Failure) bool {
 	return false
 }
 
-// unharmed requires that every request was answered, except those that were lost while the VIP moved, by the settings
-// of the local cloud. It returns the number of these.
+// unharmed requires that every request was answered, except requests that the local cloud's settings let a move of the
+// VIP lose. It returns the number of these.
 func (s seen) unharmed(t *testing.T) (lost int) {
 	t.Helper()
 	for _, move := range s.moves {
-		require.Less(t, move.over.Sub(move.began), moveLimit+s.settings.Lost(), "the VIP took long to move from %s to %s",
+		require.Less(t, move.over.Sub(move.began), moveLimit+s.settings.Lost(), "the VIP took too long to move from %s to %s",
 			move.from, move.to)
 	}
 	atMoves, others := s.failures()

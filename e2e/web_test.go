@@ -19,10 +19,10 @@ import (
 // siteURL is the URL of the site in the configuration of the stack local.
 const siteURL = "https://site.localcloud.test"
 
-// authority is a file with the authorities of the local cloud's certificates.
+// authority returns the path of a file with the CAs of the local cloud's certificates.
 func (p *project) authority() string { return filepath.Join(p.home(), "tls", "acme.pem") }
 
-// roots are the same authorities, and no others.
+// roots returns a pool of only these CAs.
 func (p *project) roots(t *testing.T) *x509.CertPool {
 	t.Helper()
 	content, err := os.ReadFile(p.authority())
@@ -32,7 +32,7 @@ func (p *project) roots(t *testing.T) *x509.CertPool {
 	return roots
 }
 
-// client opens a new connection for each request, and follows no redirect.
+// client returns a client that opens a new connection for each request and follows no redirects.
 func (p *project) client(t *testing.T, timeout time.Duration) *http.Client {
 	t.Helper()
 	return &http.Client{
@@ -42,7 +42,7 @@ func (p *project) client(t *testing.T, timeout time.Duration) *http.Client {
 	}
 }
 
-// get fetches a page like a visitor.
+// get requests a page like a visitor.
 func (p *project) get(t *testing.T, url string) (status int, body string, header http.Header) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
@@ -55,7 +55,7 @@ func (p *project) get(t *testing.T, url string) (status int, body string, header
 	return response.StatusCode, string(content), response.Header
 }
 
-// ask asks the site for its server or its release.
+// ask requests the id of the site's server or release.
 func ask(ctx context.Context, client *http.Client, what string) (string, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, siteURL+"/.well-known/"+what, nil)
 	if err != nil {
@@ -74,8 +74,7 @@ func ask(ctx context.Context, client *http.Client, what string) (string, error) 
 	return value, nil
 }
 
-// served is which server responds, and with which release; unknown values are empty.
-// empty.
+// served returns which server responds, and with which release. Unknown values are empty.
 func (p *project) served(t *testing.T) (server, release string) {
 	t.Helper()
 	client := p.client(t, 5*time.Second)

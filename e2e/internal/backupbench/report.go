@@ -9,38 +9,38 @@ import (
 )
 
 const (
-	// Flat is how much the cost may differ from the initial one.
+	// Flat is the allowed relative difference from the initial cost.
 	Flat = 0.10
-	// Limit is the maximum of bytes for a minute.
+	// Limit is the maximum mean cost of a minute, in bytes.
 	Limit = 50_000
-	// cycle is every how many hours Prometheus cuts a block, and firstCycle the hour in which the
-	// first complete cycle begins.
+	// cycle is the number of hours between the blocks that Prometheus cuts, and firstCycle the hour in which the first
+	// complete cycle begins.
 	cycle, firstCycle = 2, 3
-	// overhead is the maximum of a request's headers in bytes.
+	// overhead is the maximum size of a request's headers, in bytes.
 	overhead = 1500
 )
 
-// Report is the result of the bench.
+// Report is the result of the benchmark.
 type Report struct {
 	Series          int     `json:"series"`
 	IntervalSeconds float64 `json:"intervalSeconds"`
 	// Ours and Original cover all runs.
 	Ours     Figures `json:"ours"`
 	Original Figures `json:"original"`
-	// Noise covers a first cycle with incompressible values.
+	// Noise covers the first cycle with incompressible values.
 	Noise Figures `json:"noise"`
-	// Ratio is the original's bytes divided by ours.
+	// Ratio is the number of bytes that the original sends divided by ours.
 	Ratio float64 `json:"ratio"`
-	// Hours are by the simulated clock. A run is one minute's.
+	// Hours are by the simulated clock, with one run per minute.
 	Hours []Hour `json:"hours"`
-	// Cycles are two hours with a block each.
+	// Cycles are periods of two hours with one block each.
 	Cycles   []Cycle   `json:"cycles"`
 	Restores []Restore `json:"restores"`
 	Killed   []Killed  `json:"killed"`
 	Problems []string  `json:"problems"`
 }
 
-// Hour is the runs of an hour.
+// Hour summarizes the runs of an hour.
 type Hour struct {
 	// Hour counts from 1.
 	Hour     int     `json:"hour"`
@@ -48,18 +48,18 @@ type Hour struct {
 	Original Figures `json:"original"`
 }
 
-// Cycle is the cost from one block to the next.
+// Cycle summarizes the cost from one block to the next.
 type Cycle struct {
 	FirstHour int     `json:"firstHour"`
 	LastHour  int     `json:"lastHour"`
 	SentMean  float64 `json:"sentMean"`
 }
 
-// Restore is the restore of a history of some size.
+// Restore compares the restores of a history.
 type Restore struct {
-	// After is the time that was backed up.
+	// After describes the time that was backed up.
 	After string `json:"after"`
-	// Bytes is the size of the backed up data directory.
+	// Bytes is the size of the backed-up data directory.
 	Bytes    int64    `json:"bytes"`
 	Blocks   int      `json:"blocks"`
 	Ours     Transfer `json:"ours"`
@@ -70,8 +70,7 @@ type Restore struct {
 type Transfer struct {
 	Received int64 `json:"received"`
 	Requests int   `json:"requests"`
-	// Seconds is how long the restore took, and OpenSeconds how long Prometheus' storage took to
-	// open the result.
+	// Seconds is how long the restore took, and OpenSeconds how long Prometheus' storage took to open the result.
 	Seconds     float64            `json:"seconds"`
 	OpenSeconds float64            `json:"openSeconds"`
 	Samples     compare.Difference `json:"samples"`
@@ -79,7 +78,7 @@ type Transfer struct {
 	Failed string `json:"failed,omitempty"`
 }
 
-// Killed is the loss with a server that is killed.
+// Killed is the loss when a server is killed.
 type Killed struct {
 	// AfterBackup is the time from the last backup to the kill, in seconds.
 	AfterBackup float64  `json:"afterBackupSeconds"`
@@ -89,18 +88,17 @@ type Killed struct {
 	Interval int64 `json:"samplesPerInterval"`
 }
 
-// Measured has the measurements of the bench.
+// Measured holds the measurements of the benchmark.
 type Measured struct {
 	Series   int
 	Interval time.Duration
-	// Ours and Original are the runs of both systems, and Noise our runs with incompressible
-	// values.
+	// Ours and Original are the runs of both systems, and Noise our runs with incompressible values.
 	Ours, Original, Noise []Run
 	Restores              []Restore
 	Killed                []Killed
 }
 
-// NewReport judges the measurements.
+// NewReport evaluates the measurements.
 func NewReport(m Measured) Report {
 	report := Report{
 		Series: m.Series, IntervalSeconds: m.Interval.Seconds(),
@@ -124,7 +122,7 @@ func NewReport(m Measured) Report {
 	return report
 }
 
-// problems are the violated requirements.
+// problems returns the violated requirements.
 func (r Report) problems() (problems []string) {
 	add := func(format string, values ...any) { problems = append(problems, fmt.Sprintf(format, values...)) }
 	if r.Ours.SentMean > Limit {
@@ -135,9 +133,9 @@ func (r Report) problems() (problems []string) {
 		if i > 0 && math.Abs(hour.Ours.SentMedian/first-1) > Flat {
 			add("an ordinary minute of hour %d takes %.0f bytes, one of hour 1 %.0f", hour.Hour, hour.Ours.SentMedian, first)
 		}
-		// The bytes that it reports are those that it sends, without headers.
-		if told := hour.Ours.OverheadPerRequest; told < 0 || told > overhead {
-			add("the agent says that a run of hour %d sent %.0f bytes, and %.0f went over the wire", hour.Hour,
+		// The agent must report the bytes that it sends, without headers.
+		if headers := hour.Ours.OverheadPerRequest; headers < 0 || headers > overhead {
+			add("the agent reports that a run of hour %d sent %.0f bytes, but %.0f went over the wire", hour.Hour,
 				hour.Ours.ToldMean, hour.Ours.SentMean)
 		}
 	}
@@ -149,7 +147,7 @@ func (r Report) problems() (problems []string) {
 	}
 	for _, restore := range r.Restores {
 		if d := restore.Ours.Samples; d.Same == 0 || d.Lost+d.Changed+d.Invented > 0 {
-			add("after %s, not all came back: %s", restore.After, d)
+			add("after %s, the restore is incomplete: %s", restore.After, d)
 		}
 	}
 	for _, killed := range r.Killed {

@@ -9,7 +9,7 @@ import (
 	"immutable-infra/e2e/internal/compare"
 )
 
-// runs are the runs of some hours, one a minute; sent returns the bytes of a minute, from 1.
+// runs returns the runs of some hours, one per minute. sent returns the bytes of a minute; minutes count from 1.
 func runs(hours int, sent func(minute int) int64) (all []Run) {
 	for minute := 1; minute <= hours*60; minute++ {
 		all = append(all, Run{Minute: minute, Sent: sent(minute), Requests: 5, Seconds: 0.1, Told: sent(minute) - 3000})
@@ -17,8 +17,7 @@ func runs(hours int, sent func(minute int) int64) (all []Run) {
 	return all
 }
 
-// constant costs 40 kB a minute, and a block of a megabyte each two hours from the
-// fourth hour on.
+// constant returns a cost of 40 kB per minute, plus a block of a megabyte every two hours from the fourth hour on.
 func constant(minute int) int64 {
 	if minute >= 180 && minute%120 == 61 {
 		return 1_000_000
@@ -69,28 +68,28 @@ func TestCostAboveTheLimitIsAProblem(t *testing.T) {
 }
 
 func TestWrongReportOfSentBytesIsAProblem(t *testing.T) {
-	for name, told := range map[string]int64{"too many": 41_000, "too few": 20_000} {
+	for name, reported := range map[string]int64{"too many": 41_000, "too few": 20_000} {
 		t.Run(name, func(t *testing.T) {
 			measured := runs(1, constant)
 			for i := range measured {
-				measured[i].Told = told
+				measured[i].Told = reported
 			}
 			report := NewReport(Measured{Ours: measured})
 			require.Len(t, report.Problems, 1)
-			require.Contains(t, report.Problems[0], "the agent says that a run of hour 1 sent")
+			require.Contains(t, report.Problems[0], "the agent reports that a run of hour 1 sent")
 		})
 	}
 }
 
 func TestIncompleteRestoreIsAProblem(t *testing.T) {
 	for name, difference := range map[string]compare.Difference{
-		"nothing came": {}, "one lost": {Same: 1000, Lost: 1}, "one changed": {Same: 1000, Changed: 1},
+		"nothing restored": {}, "one lost": {Same: 1000, Lost: 1}, "one changed": {Same: 1000, Changed: 1},
 		"one invented": {Same: 1000, Invented: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			report := NewReport(Measured{Restores: []Restore{{After: "hour 1", Ours: Transfer{Samples: difference}}}})
 			require.Len(t, report.Problems, 1)
-			require.Contains(t, report.Problems[0], "after hour 1, not all came back")
+			require.Contains(t, report.Problems[0], "after hour 1, the restore is incomplete")
 		})
 	}
 }

@@ -1,4 +1,4 @@
-// Package backupbench judges the cost of backups of a growing history, and their restores.
+// Package backupbench evaluates the cost of backups of a growing history, and of restores.
 package backupbench
 
 import (
@@ -8,18 +8,18 @@ import (
 
 // Run is the cost of one backup.
 type Run struct {
-	// Minute is its minute of the simulation, from 1.
+	// Minute is the minute of the simulation, counted from 1.
 	Minute int
 	// Sent and Received are bytes on the wire: HTTP with its headers, without TLS.
 	Sent, Received int64
 	Requests       int
 	// Seconds is how long the process ran.
 	Seconds float64
-	// Told is how many bytes the backup itself reports; 0 is no report.
+	// Told is the number of bytes that the backup itself reports; 0 means no report.
 	Told int64
 }
 
-// Figures summarize several runs. Sizes are in bytes, for one run.
+// Figures summarizes several runs. Sizes are in bytes per run.
 type Figures struct {
 	Runs               int     `json:"runs"`
 	SentMean           float64 `json:"sentMean"`
@@ -59,13 +59,13 @@ func figures(runs []Run) Figures {
 	return f
 }
 
-// between are the runs of some hours, from 1, inclusive.
+// between returns the runs of the hours first to last, inclusive. Hours count from 1.
 func between(runs []Run, first, last int) []Run {
 	return slices.DeleteFunc(slices.Clone(runs),
 		func(r Run) bool { return r.Minute <= (first-1)*60 || r.Minute > last*60 })
 }
 
-// hours is the number of hours of the runs.
+// hours returns the number of hours that the runs cover.
 func hours(runs []Run) int {
 	if len(runs) == 0 {
 		return 0

@@ -6,7 +6,7 @@ import (
 	"text/tabwriter"
 )
 
-// String is the report as a short table, for a terminal.
+// String formats the report as a short table for a terminal.
 func (r Report) String() string {
 	var text strings.Builder
 	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
@@ -23,13 +23,13 @@ func (r Report) String() string {
 		row(fmt.Sprint(hour.Hour), hour.Ours, hour.Original)
 	}
 	row("all", r.Ours, r.Original)
-	// It writes to memory.
+	// Writing to memory does not fail.
 	_ = w.Flush()
 	fmt.Fprintf(&text,
-		"The original sends %.0f times as much. With values that do not compress a minute takes %s kB here.\n\n", r.Ratio,
+		"The original sends %.0f times as much. With incompressible values, a minute takes %s kB here.\n\n", r.Ratio,
 		kB(r.Noise.SentMean))
 
-	line("restored after", "MB there", "blocks", "samples", "MB received", "requests", "s", "s to open", "original MB",
+	line("restored after", "MB on disk", "blocks", "samples", "MB received", "requests", "s", "s to open", "original MB",
 		"s", "s to open")
 	for _, restore := range r.Restores {
 		ours, original := restore.Ours, restore.Original
@@ -40,7 +40,7 @@ func (r Report) String() string {
 	}
 	_ = w.Flush()
 	for _, killed := range r.Killed {
-		fmt.Fprintf(&text, "\nKilled %.0f s after a backup (%d samples are an interval's):\n  ours:     %s\n  original: %s\n",
+		fmt.Fprintf(&text, "\nKilled %.0f s after a backup (an interval has %d samples):\n  ours:     %s\n  original: %s\n",
 			killed.AfterBackup, killed.Interval, killed.Ours, killed.Original)
 	}
 	for _, problem := range r.Problems {
@@ -52,7 +52,7 @@ func (r Report) String() string {
 // String describes the restore.
 func (t Transfer) String() string {
 	if t.Failed != "" {
-		return "DID NOT COME BACK: " + t.Failed
+		return "RESTORE FAILED: " + t.Failed
 	}
 	return t.Samples.String()
 }

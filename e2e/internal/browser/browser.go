@@ -1,6 +1,6 @@
-// Package browser visits the pages of a site with Chromium and reports everything that a visitor
-// would see go wrong: blocked resources, console errors, failed requests, broken links, and
-// pixels that differ from those of the same files on a plain file server.
+// Package browser visits the pages of a site with Chromium and reports all problems that a visitor could see: blocked
+// resources, console errors, failed requests, broken links, and pixels that differ from those of the same files on a
+// plain file server.
 package browser
 
 import (
@@ -29,9 +29,9 @@ import (
 )
 
 const (
-	// width and height of the window in pixels. Screenshots are as long as the page.
+	// width and height are the window's size in pixels. Screenshots are as long as the page.
 	width, height = 1280, 900
-	// attempts is how many times a page is opened while the machine's network changes.
+	// attempts is the maximum number of times that a page is opened while the machine's network changes.
 	attempts = 3
 	// visitLimit bounds the time until a page has loaded and is idle.
 	visitLimit = time.Minute
@@ -42,10 +42,9 @@ var settle string
 
 // Options configure a browser.
 type Options struct {
-	// Home is the browser's home directory, which has its trusted authorities.
+	// Home is the browser's home directory, which contains its trusted CAs.
 	Home string
-	// Others are responses to requests for other hosts, by the beginning of their URL. Such
-	// requests never leave the machine.
+	// Others are responses to requests for other hosts, by URL prefix. Such requests never leave the machine.
 	Others map[string]string
 }
 
@@ -65,7 +64,7 @@ func Installed() bool {
 	return false
 }
 
-// Start starts a browser. It ends with stop, or with the context.
+// Start starts a browser, which runs until stop is called or the context ends.
 func Start(ctx context.Context, options Options) (browser *Browser, stop func(), err error) {
 	flags := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.NoSandbox, chromedp.DisableGPU,
@@ -74,9 +73,9 @@ func Start(ctx context.Context, options Options) (browser *Browser, stop func(),
 		chromedp.Flag("hide-scrollbars", true),
 		chromedp.Flag("font-render-hinting", "none"),
 		chromedp.Flag("disable-lcd-text", true),
-		// Pictures below the window are in the screenshot as well.
+		// Screenshots include pictures below the window.
 		chromedp.Flag("blink-settings", "lazyLoadEnabled=false"),
-		// Pages of other hosts run in the same process, where their requests are visible.
+		// Pages of other hosts must run in the same process, where their requests are visible.
 		chromedp.Flag("disable-site-isolation-trials", true),
 		chromedp.Flag("disable-features", "Translate,BlinkGenPropertyTrees,IsolateOrigins,site-per-process,HttpsUpgrades"),
 		chromedp.WindowSize(width, height))
@@ -95,20 +94,20 @@ func Start(ctx context.Context, options Options) (browser *Browser, stop func(),
 
 // Page is the result of one visit.
 type Page struct {
-	// URL is where the visit ended, after redirects.
+	// URL is the final URL, after redirects.
 	URL string
-	// Status is that of the document.
+	// Status is the document's status.
 	Status int
-	// Problems are in words, without duplicates.
+	// Problems are descriptions without duplicates.
 	Problems []string
-	// Links are the URLs that the page refers to, resolved, with their fragments.
+	// Links are the resolved URLs that the page refers to, with their fragments.
 	Links []string
-	// Picture is the whole page.
+	// Picture is a screenshot of the whole page.
 	Picture image.Image
 }
 
-// Visit opens a page in a new tab, waits until nothing loads any more, and inspects it. A page that
-// cannot be opened at all is an error.
+// Visit opens a page in a new tab, waits until everything has loaded, and inspects the page. A page that cannot be
+// opened at all is an error.
 func (b *Browser) Visit(ctx context.Context, target string) (Page, error) {
 	for attempt := 1; ; attempt++ {
 		seen, err := b.visit(ctx, target)
@@ -118,8 +117,8 @@ func (b *Browser) Visit(ctx context.Context, target string) (Page, error) {
 	}
 }
 
-// networkChanged reports whether Chromium ended a request because an interface of this machine came
-// or went, such as a container's, which is not the site's fault.
+// networkChanged reports whether Chromium ended a request because a network interface of this machine, such as a
+// container's, was added or removed, which is not the site's fault.
 func networkChanged(problems []string, err error) bool {
 	if err != nil {
 		problems = append(problems, err.Error())
@@ -144,7 +143,7 @@ func (b *Browser) visit(ctx context.Context, target string) (Page, error) {
 	}
 	result, err := seen.settled(limited)
 	if err != nil {
-		return Page{}, fmt.Errorf("cannot look at %s: %w; %s", target, err, strings.Join(seen.list(), "; "))
+		return Page{}, fmt.Errorf("cannot inspect %s: %w; %s", target, err, strings.Join(seen.list(), "; "))
 	}
 	shot, err := chromedp.Run(limited, chromedp.FullScreenshot(100))
 	if err != nil {
@@ -162,8 +161,7 @@ func (b *Browser) visit(ctx context.Context, target string) (Page, error) {
 	}, nil
 }
 
-// Evaluate opens a page, and returns the value of a JavaScript expression there once its promise is
-// fulfilled.
+// Evaluate opens a page and returns the value of a JavaScript expression, once its promise is fulfilled.
 func (b *Browser) Evaluate(ctx context.Context, target, expression string) (string, error) {
 	tab, closeTab := chromedp.NewContext(b.ctx)
 	defer closeTab()
@@ -181,7 +179,7 @@ func (b *Browser) Evaluate(ctx context.Context, target, expression string) (stri
 	return value, nil
 }
 
-// prepare gives a tab the same window and preferences on every machine.
+// prepare sets a tab's window and preferences, so that they are the same on every machine.
 func (b *Browser) prepare(ctx, tab context.Context) error {
 	if err := chromedp.Do(ctx); err != nil {
 		return err
@@ -206,7 +204,7 @@ func (b *Browser) prepare(ctx, tab context.Context) error {
 	}
 	if err := chromedp.Listen(tab, func(event any) {
 		if paused, ok := event.(*fetch.EventRequestPaused); ok {
-			// Not here: the response to the command arrives after this event.
+			// The response to the command arrives after this event, so answer must not block it.
 			go b.answer(tab, paused)
 		}
 	}); err != nil {
@@ -216,8 +214,7 @@ func (b *Browser) prepare(ctx, tab context.Context) error {
 	return err
 }
 
-// answer responds to a request for another host. It is no error if the tab has been closed
-// meanwhile.
+// answer responds to a request for another host. Errors are ignored because the tab may have been closed meanwhile.
 func (b *Browser) answer(tab context.Context, paused *fetch.EventRequestPaused) {
 	for prefix, body := range b.others {
 		if !strings.HasPrefix(paused.Request.URL, prefix) {
@@ -235,23 +232,23 @@ func (b *Browser) answer(tab context.Context, paused *fetch.EventRequestPaused) 
 	}
 }
 
-// settled is the result of settle.js.
+// settledPage is the result of settle.js.
 type settledPage struct {
 	URL      string   `json:"url"`
 	Links    []string `json:"links"`
 	Problems []string `json:"problems"`
 }
 
-// watch gathers the events of one tab.
+// watch collects the events of a tab.
 type watch struct {
 	mu       sync.Mutex
 	problems []string
-	// loader loaded the document of the main frame, and loaded has the loaders whose pages had all
-	// initial resources.
+	// loader is the loader of the main frame's document, and loaded has the loaders whose pages have loaded all initial
+	// resources.
 	loader cdp.LoaderID
 	loaded map[cdp.LoaderID]bool
-	// urls are those of requests, open are the requests in progress, and documents the statuses of
-	// main documents by their loader.
+	// urls are the URLs of requests, open the requests in progress, and documents the statuses of main documents by their
+	// loader.
 	urls      map[network.RequestID]string
 	open      map[network.RequestID]cdp.LoaderID
 	documents map[cdp.LoaderID]int
@@ -265,7 +262,7 @@ func newWatch() *watch {
 	}
 }
 
-// event takes one event of the tab.
+// event handles an event of the tab.
 func (w *watch) event(event any) {
 	switch e := event.(type) {
 	case *page.EventFrameNavigated:
@@ -285,8 +282,8 @@ func (w *watch) event(event any) {
 	case *network.EventRequestWillBeSent:
 		w.update(func() {
 			w.urls[e.RequestID] = e.Request.URL
-			// A player keeps its request open, and settle.js awaits its first picture. Only a
-			// worker learns of the end of its own requests.
+			// A player keeps its request open, and settle.js waits for its first picture. The end of a worker's requests is
+			// reported only to the worker.
 			if e.LoaderID != "" && e.Type != network.ResourceTypeMedia && e.Type != network.ResourceTypeEventSource &&
 				e.Type != network.ResourceTypePreflight {
 				w.open[e.RequestID] = e.LoaderID
@@ -309,8 +306,8 @@ func (w *watch) event(event any) {
 		}
 		w.note("exception: %s", text)
 	case *logdomain.EventEntryAdded:
-		// Failed requests are noted with their status above. Messages about security always matter:
-		// a blocked style, mixed content.
+		// Failed requests are noted with their status above. Security messages always matter, such as a blocked style or
+		// mixed content.
 		if e.Entry.Source != logdomain.EntrySourceNetwork &&
 			(e.Entry.Level == logdomain.EntryLevelError || e.Entry.Source == logdomain.EntrySourceSecurity) {
 			w.note("%s: %s", e.Entry.Source, e.Entry.Text)
@@ -318,7 +315,7 @@ func (w *watch) event(event any) {
 	}
 }
 
-// arguments is the text printed on the console.
+// arguments returns the text printed on the console.
 func arguments(args []*runtime.RemoteObject) string {
 	var words []string
 	for _, arg := range args {
@@ -335,15 +332,15 @@ func (w *watch) response(e *network.EventResponseReceived) {
 	status := int(e.Response.Status)
 	if e.Type == network.ResourceTypeDocument && string(e.RequestID) == string(e.LoaderID) {
 		w.update(func() { w.documents[e.LoaderID] = status })
-		return // the status of the page itself is in Page
+		return // Page has the status of the page itself
 	}
 	if status >= 400 && !isFavicon(e.Response.URL) {
 		w.note("%d: %s %s", status, e.Type, e.Response.URL)
 	}
 }
 
-// isFavicon reports whether browsers request this by themselves. A page with an icon of its own has
-// it among its links.
+// isFavicon reports whether browsers request a URL on their own. If a page has its own icon, the icon is among its
+// links.
 func isFavicon(target string) bool { return strings.HasSuffix(target, "/favicon.ico") }
 
 func (w *watch) failed(e *network.EventLoadingFailed) {
@@ -358,7 +355,7 @@ func (w *watch) failed(e *network.EventLoadingFailed) {
 	case e.CorsErrorStatus != nil:
 		w.note("blocked (CORS, %s): %s %s", e.CorsErrorStatus.CorsError, e.Type, target)
 	case !e.Canceled && e.ErrorText != "net::ERR_ABORTED":
-		// A player that has enough of a file cancels the request.
+		// A player cancels its request when it has enough of a file.
 		w.note("failed (%s): %s %s", e.ErrorText, e.Type, target)
 	}
 }
@@ -394,8 +391,8 @@ func (w *watch) documentStatus() int {
 	return w.documents[w.loader]
 }
 
-// settled waits until nothing is in progress in the tab and everything is drawn. It follows a page
-// that redirects by itself.
+// settled waits until nothing is in progress in the tab and everything is drawn. It follows a page that redirects
+// on its own.
 func (w *watch) settled(ctx context.Context) (settledPage, error) {
 	for {
 		loader, err := w.idleLoader(ctx)
@@ -403,14 +400,14 @@ func (w *watch) settled(ctx context.Context) (settledPage, error) {
 			return settledPage{}, err
 		}
 		result, err := chromedp.Run(ctx, chromedp.Evaluate[settledPage](settle, chromedp.EvalAwaitPromise))
-		// A response to a script may change the page.
+		// A response to a script may have changed the page.
 		if at, idle := w.idle(); at != loader || !idle {
 			continue
 		}
 		if err != nil {
 			return settledPage{}, err
 		}
-		// The fragment does not belong to the page.
+		// The fragment is not part of the page's URL.
 		at, err := url.Parse(result.URL)
 		if err != nil {
 			return settledPage{}, err
@@ -430,7 +427,7 @@ func (w *watch) idleLoader(ctx context.Context) (cdp.LoaderID, error) {
 		select {
 		case <-w.changed:
 		case <-ctx.Done():
-			return "", fmt.Errorf("the page does not come to rest, with these requests under way: %s: %w", w.underWay(),
+			return "", fmt.Errorf("the page does not become idle, with these requests in progress: %s: %w", w.inProgress(),
 				context.Cause(ctx))
 		}
 	}
@@ -442,7 +439,7 @@ func (w *watch) idle() (cdp.LoaderID, bool) {
 	return w.loader, w.loaded[w.loader] && len(w.open) == 0
 }
 
-func (w *watch) underWay() string {
+func (w *watch) inProgress() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var urls []string

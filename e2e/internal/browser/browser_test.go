@@ -18,12 +18,12 @@ import (
 	"immutable-infra/internal/testtool"
 )
 
-// onePixel is a picture of one green pixel.
+// onePixel is a picture with one green pixel.
 const onePixel = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJ" +
 	"AAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
-// whole is a site without a problem.
-func whole() map[string]string {
+// healthySite returns a site without problems.
+func healthySite() map[string]string {
 	return map[string]string{
 		"index.html": `<!doctype html><html lang="en"><head><title>Front</title><link rel="stylesheet" href="/site.css"><link rel="alternate" type="application/atom+xml" href="/feed.xml"></head>
 			<body><h1 id="top-of-it">Front</h1><p style="color: rgb(0, 90, 0)">Text</p><img src="` + onePixel + `" alt="">
@@ -48,7 +48,7 @@ func write(t *testing.T, files map[string]string) string {
 	return dir
 }
 
-// TestCrawlReportsWhatVisitorsWouldSee breaks a site without a problem in one way after another.
+// TestCrawlReportsWhatVisitorsWouldSee breaks a healthy site in various ways.
 func TestCrawlReportsWhatVisitorsWouldSee(t *testing.T) {
 	if !Installed() {
 		testtool.Missing(t, "Chromium is not installed here: run make tools")
@@ -61,16 +61,16 @@ func TestCrawlReportsWhatVisitorsWouldSee(t *testing.T) {
 	const front = "index.html"
 	for name, c := range map[string]struct {
 		file, old, new string
-		// header is sent with each response of the served site, but not of the plain server.
+		// header is sent with each response of the served site, but not by the plain server.
 		header map[string]string
-		// found are parts of the problems. Empty means no problems.
+		// found are texts that the problems must contain. Empty means no problems.
 		found []string
 	}{
 		"nothing is wrong": {},
 		"a policy that blocks scripts": {header: map[string]string{"Content-Security-Policy": "script-src 'none'"},
 			found: []string{"/: security: ", "inline script"}},
 		"a policy that blocks inline styles": {header: map[string]string{"Content-Security-Policy": "style-src 'self'"},
-			found: []string{"/: security: ", "inline style", "/: looks otherwise than on a plain server"}},
+			found: []string{"/: security: ", "inline style", "/: looks different than on a plain server"}},
 		"a policy that blocks data: pictures": {header: map[string]string{"Content-Security-Policy": "img-src 'self'"},
 			found: []string{"/: blocked (csp): Image data:"}},
 		"a policy that blocks a player": {header: map[string]string{"Content-Security-Policy": "frame-src 'self'"},
@@ -86,14 +86,14 @@ func TestCrawlReportsWhatVisitorsWouldSee(t *testing.T) {
 			found: []string{"/: console: out of Object"}},
 		"an exception": {file: front, old: `document.title = "Front page"`, new: `nothing.at.all()`,
 			found: []string{"/: exception: Uncaught ReferenceError: nothing is not defined"}},
-		"a promise that nobody catches": {file: front, old: `document.title = "Front page"`,
+		"an unhandled rejection": {file: front, old: `document.title = "Front page"`,
 			new:   `Promise.reject(new Error("no index"))`,
 			found: []string{"/: exception: Uncaught (in promise) Error: no index"}},
 		"a missing picture": {file: front, old: onePixel, new: "/gone.png",
 			found: []string{"/: 404: Image ", "/: the link to ", "/gone.png is broken: 404"}},
-		"a picture that is none": {file: front, old: onePixel, new: "/about/",
+		"an invalid picture": {file: front, old: onePixel, new: "/about/",
 			found: []string{"/: picture: ", "/about/ cannot be decoded"}},
-		"a font that is none": {file: "site.css", old: `body {`,
+		"an invalid font": {file: "site.css", old: `body {`,
 			new:   `@font-face { font-family: Own; src: url(/dot.svg) } body { font-family: Own;`,
 			found: []string{"/: font: Own did not load"}},
 		"a request that fails": {file: front, old: `document.title = "Front page"`,
@@ -111,21 +111,21 @@ func TestCrawlReportsWhatVisitorsWouldSee(t *testing.T) {
 			found: []string{"/site.css: the link to ", "/unused.svg is broken: 404"}},
 		"a feed that leads nowhere": {file: "feed.xml", old: `/about/#who`, new: `/abuot/`,
 			found: []string{"/feed.xml: the link to ", "/abuot/ is broken: 404"}},
-		"a feed that is no XML": {file: "feed.xml", old: `</entry>`, new: ``,
+		"a feed that is not XML": {file: "feed.xml", old: `</entry>`, new: ``,
 			found: []string{"cannot read ", "feed.xml as text/xml"}},
 		"a page of another host that is unreachable": {file: front, old: `https://player.example/embed`,
 			new:   `https://localhost:9/embed`,
 			found: []string{"/: failed (net::ERR_", "Document https://localhost:9/embed"}},
-		"a page that is an error": {header: map[string]string{"X-Status": "503"},
+		"an error page": {header: map[string]string{"X-Status": "503"},
 			found: []string{"/: the status is 503 and should be 200"}},
-		"another picture": {header: map[string]string{"X-Replace": "rgb(0, 90, 0)"},
-			found: []string{"/: looks otherwise than on a plain server: ", "pixels differ"}},
-		"a page that is longer": {header: map[string]string{"X-Replace": "<p style"},
-			found: []string{"/: looks otherwise than on a plain server: the picture is "}},
+		"another color": {header: map[string]string{"X-Replace": "rgb(0, 90, 0)"},
+			found: []string{"/: looks different than on a plain server: ", "pixels differ"}},
+		"a longer page": {header: map[string]string{"X-Replace": "<p style"},
+			found: []string{"/: looks different than on a plain server: the picture is "}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			files := whole()
+			files := healthySite()
 			if c.file != "" {
 				require.Contains(t, files[c.file], c.old)
 				files[c.file] = strings.Replace(files[c.file], c.old, c.new, 1)
@@ -133,7 +133,7 @@ func TestCrawlReportsWhatVisitorsWouldSee(t *testing.T) {
 			dir := write(t, files)
 			plain := httptest.NewServer(FileServer(dir))
 			t.Cleanup(plain.Close)
-			served := httptest.NewServer(unkind(FileServer(dir), c.header))
+			served := httptest.NewServer(withHeaders(FileServer(dir), c.header))
 			t.Cleanup(served.Close)
 
 			compared := plain.URL
@@ -160,9 +160,9 @@ func TestCrawlReportsWhatVisitorsWouldSee(t *testing.T) {
 	}
 }
 
-// unkind is a server that adds headers; two of them, whose names begin with X, change its
-// responses.
-func unkind(handler http.Handler, header map[string]string) http.Handler {
+// withHeaders returns a server that adds headers to its responses, except for X-Status and X-Replace, which change
+// them.
+func withHeaders(handler http.Handler, header map[string]string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		recorded := httptest.NewRecorder()
 		handler.ServeHTTP(recorded, r)
@@ -184,7 +184,7 @@ func unkind(handler http.Handler, header map[string]string) http.Handler {
 			}
 		}
 		w.WriteHeader(status)
-		_, _ = fmt.Fprint(w, body) // a browser that has enough
+		_, _ = fmt.Fprint(w, body) // the browser may have closed the connection
 	})
 }
 
@@ -224,8 +224,8 @@ func TestDifferCountsPixelsBeyondTheTolerance(t *testing.T) {
 	}
 }
 
-func TestFileServerServesAsStaticHostsDo(t *testing.T) {
-	files := whole()
+func TestFileServerBehavesLikeStaticHosts(t *testing.T) {
+	files := healthySite()
 	maps.Copy(files, map[string]string{
 		"colophon.html": "colophon", "404.html": "not here", "a.mjs": "1", "b.webmanifest": "{}", "c.php": "<?php secret",
 		"_headers": "/*", "plain": "no extension",

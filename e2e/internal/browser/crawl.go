@@ -22,45 +22,42 @@ import (
 
 // Site is a site to visit.
 type Site struct {
-	// URL is that of the front page, with a slash at its end.
+	// URL is the front page's URL, with a trailing slash.
 	URL string
-	// Aliases are other beginnings of URLs of the same site, such as the url of its configuration
-	// when it is served elsewhere.
+	// Aliases are other URL prefixes of the same site, such as the url in its configuration when it is served elsewhere.
 	Aliases []string
-	// Client requests links. It must trust the authorities of the site's certificate.
+	// Client requests links. It must trust the CA of the site's certificate.
 	Client *http.Client
 	// Dir contains the built site: each HTML page in it is visited.
 	Dir string
-	// Plain is the URL of a plain server of the same files, or "": each page in Dir must look the
-	// same there as at URL.
+	// Plain is the URL of a plain server of the same files, or "". Each page in Dir must look the same there as at URL.
 	Plain string
-	// Pages are paths to visit besides those of Dir and those of links.
+	// Pages are paths to visit in addition to the pages in Dir and those that links lead to.
 	Pages []string
-	// Statuses are those of pages that respond with an error on purpose, by path.
+	// Statuses are the statuses of pages that respond with an error on purpose, by path.
 	Statuses map[string]int
-	// Unchecked reports whether a path is neither visited nor requested.
+	// Unchecked reports whether a path is to be neither visited nor requested. Optional.
 	Unchecked func(path string) bool
 }
 
 // Report is the result of a crawl.
 type Report struct {
-	// Visited are the paths of the pages, Compared is how many of them were compared with the plain
-	// server's, and Links is how many URLs were requested.
+	// Visited are the paths of the visited pages, Compared is the number of pages that were compared with the plain
+	// server's, and Links is the number of requested URLs.
 	Visited  []string
 	Compared int
 	Links    int
 	Problems []string
 }
 
-// Crawl visits every page of the built site and every page with a link to it, and requests every
-// link to the site itself: pages, pictures, styles, scripts, and the references of styles,
-// manifests and feeds.
+// Crawl visits every page of the built site and every page of the site that a link leads to. It requests every link to
+// the site itself: pages, pictures, styles, scripts, and the references in styles, manifests and feeds.
 func (b *Browser) Crawl(ctx context.Context, site Site) (Report, error) {
 	origin, err := url.Parse(site.URL)
 	if err != nil {
 		return Report{}, fmt.Errorf("cannot crawl %s: %w", site.URL, err)
 	}
-	c := &crawl{browser: b, site: site, origin: origin, asked: map[string]*resource{}, visited: map[string]bool{}}
+	c := &crawl{browser: b, site: site, origin: origin, requested: map[string]*resource{}, visited: map[string]bool{}}
 	built, err := Pages(site.Dir)
 	if err != nil {
 		return Report{}, err
@@ -78,12 +75,12 @@ func (b *Browser) Crawl(ctx context.Context, site Site) (Report, error) {
 			return c.report, err
 		}
 	}
-	c.report.Links = len(c.asked)
+	c.report.Links = len(c.requested)
 	return c.report, nil
 }
 
-// Pages are the paths of the HTML pages of a built site, escaped as in a URL: /about/ for
-// about/index.html, /about for about.html.
+// Pages returns the paths of the HTML pages of a built site, escaped as in a URL: /about/ for about/index.html, /about
+// for about.html.
 func Pages(dir string) ([]string, error) {
 	var pages []string
 	err := filepath.WalkDir(dir, func(name string, entry fs.DirEntry, err error) error {
@@ -95,7 +92,7 @@ func Pages(dir string) ([]string, error) {
 			return err
 		}
 		page := "/" + filepath.ToSlash(relative)
-		// Shown for a status, and never requested.
+		// These are shown for a status and never requested.
 		if page == "/404.html" || page == "/410.html" {
 			return nil
 		}
@@ -113,7 +110,7 @@ func Pages(dir string) ([]string, error) {
 	return pages, nil
 }
 
-// todo is a page to visit: its path with its query, escaped.
+// todo is a page to visit. path includes the query and is escaped.
 type todo struct {
 	path  string
 	built bool
@@ -123,19 +120,19 @@ type todo struct {
 type resource struct {
 	status int
 	kind   string
-	// ids are the targets of fragments, of an HTML page.
+	// ids are an HTML page's targets of fragments.
 	ids map[string]bool
 	err error
 }
 
 type crawl struct {
-	browser *Browser
-	site    Site
-	origin  *url.URL
-	queue   []todo
-	visited map[string]bool
-	asked   map[string]*resource
-	report  Report
+	browser   *Browser
+	site      Site
+	origin    *url.URL
+	queue     []todo
+	visited   map[string]bool
+	requested map[string]*resource
+	report    Report
 }
 
 func (c *crawl) problem(page, format string, args ...any) {
@@ -177,8 +174,8 @@ func (c *crawl) visit(ctx context.Context, next todo) error {
 	return nil
 }
 
-// pageOf is the canonical name of a page with several: /about.html and /about are the same file,
-// and so are /a%2Bb and /a+b.
+// pageOf returns the canonical path of a page that has several: /about.html and /about are the same file, and so are
+// /a%2Bb and /a+b.
 func pageOf(path string) string {
 	if decoded, err := url.PathUnescape(path); err == nil {
 		path = decoded
@@ -187,7 +184,7 @@ func pageOf(path string) string {
 	return strings.TrimSuffix(path, ".html")
 }
 
-// compare visits the same page on the plain server, and compares the pictures.
+// compare visits the same page on the plain server and compares the screenshots.
 func (c *crawl) compare(ctx context.Context, path string, served Page) error {
 	plain, err := c.browser.Visit(ctx, strings.TrimSuffix(c.site.Plain, "/")+path)
 	if err != nil {
@@ -198,13 +195,13 @@ func (c *crawl) compare(ctx context.Context, path string, served Page) error {
 		return nil
 	}
 	if difference := Differ(served.Picture, plain.Picture, DefaultTolerance()); difference != "" {
-		c.problem(path, "looks otherwise than on a plain server: %s", difference)
+		c.problem(path, "looks different than on a plain server: %s", difference)
 	}
 	c.report.Compared++
 	return nil
 }
 
-// follow requests a link of a page or a file if it leads to the site itself.
+// follow requests a link in a page or file if it leads to the site itself.
 func (c *crawl) follow(ctx context.Context, from, link string) {
 	for _, alias := range c.site.Aliases {
 		if strings.HasPrefix(link, alias) {
@@ -213,7 +210,7 @@ func (c *crawl) follow(ctx context.Context, from, link string) {
 	}
 	target, err := url.Parse(link)
 	if err != nil {
-		c.problem(from, "the link %s is no URL: %v", link, err)
+		c.problem(from, "the link %s is not a URL: %v", link, err)
 		return
 	}
 	if target.Scheme != c.origin.Scheme || target.Host != c.origin.Host || c.unchecked(target.EscapedPath()) {
@@ -234,13 +231,13 @@ func (c *crawl) follow(ctx context.Context, from, link string) {
 	}
 }
 
-// ask requests a URL once, and follows the links in the response.
+// ask requests a URL once and follows the links in the response.
 func (c *crawl) ask(ctx context.Context, target *url.URL) *resource {
-	if known := c.asked[target.String()]; known != nil {
+	if known := c.requested[target.String()]; known != nil {
 		return known
 	}
 	found := &resource{}
-	c.asked[target.String()] = found
+	c.requested[target.String()] = found
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
 	if err != nil {
 		found.err = err
@@ -277,7 +274,7 @@ func (c *crawl) ask(ctx context.Context, target *url.URL) *resource {
 	for _, reference := range references {
 		absolute, err := at.Parse(reference)
 		if err != nil {
-			c.problem(at.EscapedPath(), "%s is no URL: %v", reference, err)
+			c.problem(at.EscapedPath(), "%s is not a URL: %v", reference, err)
 			continue
 		}
 		c.follow(ctx, at.EscapedPath(), absolute.String())
@@ -294,7 +291,7 @@ func isXML(kind string) bool {
 	return kind == "text/xml" || kind == "application/xml" || strings.HasSuffix(kind, "+xml") && kind != "image/svg+xml"
 }
 
-// ids are the possible targets of fragments in a page.
+// ids returns the possible targets of fragments in a page.
 func ids(page string) (map[string]bool, error) {
 	found := map[string]bool{}
 	tokens := html.NewTokenizer(strings.NewReader(page))
@@ -314,7 +311,7 @@ func ids(page string) (map[string]bool, error) {
 	}
 }
 
-// references are the URLs in a style sheet, a manifest, a feed or a sitemap, as written.
+// references returns the URLs in a style sheet, a manifest, a feed or a sitemap, as written.
 func references(kind, text string) ([]string, error) {
 	switch {
 	case kind == "text/css":

@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// FileServer serves a built site like plain static hosts, with no header of its own: /about is the
-// file about, else leads to /about/ if that is a directory with an index.html, else is about.html.
-// For a missing file it serves 404.html with the status 404.
+// FileServer serves a built site as plain static hosts do, without custom headers: /about is the file about;
+// otherwise, it redirects to /about/ if that is a directory with an index.html; otherwise, it is about.html. For a
+// missing file, the server sends 404.html with the status 404.
 func FileServer(dir string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name := path.Clean("/" + r.URL.Path)
@@ -39,7 +39,7 @@ func FileServer(dir string) http.Handler {
 	})
 }
 
-// hidden are files that are not for visitors.
+// hidden reports whether a file is not for visitors.
 func hidden(name string) bool {
 	return name == "/_headers" || name == "/_redirects" || strings.HasSuffix(name, ".php")
 }
@@ -61,7 +61,7 @@ func serveFile(w http.ResponseWriter, r *http.Request, name string, status int) 
 	}
 	if status != http.StatusOK {
 		w.WriteHeader(status)
-		_, _ = io.Copy(w, file) // a visitor who left
+		_, _ = io.Copy(w, file) // the visitor may have left
 		return
 	}
 	info, err := file.Stat()
@@ -72,7 +72,7 @@ func serveFile(w http.ResponseWriter, r *http.Request, name string, status int) 
 	http.ServeContent(w, r, name, info.ModTime(), file)
 }
 
-// kindOf is the media type of a file, if pages need it.
+// kindOf returns the media type of a file by its extension, or "".
 func kindOf(name string) string {
 	switch extension := filepath.Ext(name); extension {
 	case ".webmanifest":

@@ -7,19 +7,19 @@ import (
 	"image/draw"
 )
 
-// Tolerance is how much two pictures of the same page may differ: the same browser draws the same
-// page with the same pixels, except the edges of scaled pictures.
+// Tolerance is the allowed difference between two pictures of the same page: the same browser draws the same page with
+// the same pixels, except for the edges of scaled pictures.
 type Tolerance struct {
-	// Channel is the largest difference of a colour, of 255, that is ignored.
+	// Channel is the largest ignored difference of a color channel, out of 255.
 	Channel int
-	// Share is the largest share of the pixels that may differ by more.
+	// Share is the maximum share of the pixels that may differ by more.
 	Share float64
 }
 
-// DefaultTolerance is eight of 255, and one pixel in 10,000.
+// DefaultTolerance returns a tolerance of 8 out of 255 and one pixel in 10,000.
 func DefaultTolerance() Tolerance { return Tolerance{Channel: 8, Share: 0.0001} }
 
-// Differ describes how two pictures differ by more than the tolerance; "" if they do not.
+// Differ describes how two pictures differ by more than the tolerance, or returns "".
 func Differ(one, other image.Image, tolerance Tolerance) string {
 	if one.Bounds().Size() != other.Bounds().Size() {
 		return fmt.Sprintf("the picture is %v and should be %v pixels", one.Bounds().Size(), other.Bounds().Size())
@@ -47,7 +47,7 @@ func Differ(one, other image.Image, tolerance Tolerance) string {
 		color.RGBAModel.Convert(one.At(where.X, where.Y)), color.RGBAModel.Convert(other.At(where.X, where.Y)))
 }
 
-// pixels is a picture in one known format.
+// pixels converts a picture to RGBA.
 func pixels(picture image.Image) *image.RGBA {
 	if already, ok := picture.(*image.RGBA); ok && already.Rect.Min == (image.Point{}) {
 		return already

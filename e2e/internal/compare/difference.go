@@ -15,11 +15,11 @@ import (
 
 // Difference compares the samples of one directory with those of another.
 type Difference struct {
-	// Same is the number of samples with equal values, in so many series.
+	// Same is the number of samples with equal values, and Series the number of series in the first directory.
 	Same   int64 `json:"same"`
 	Series int   `json:"series"`
-	// Lost are missing samples, Changed samples with another value, and Invented samples that only
-	// the other directory has.
+	// Lost counts missing samples, Changed samples with another value, and Invented samples that only the second directory
+	// has.
 	Lost     int64 `json:"lost"`
 	Changed  int64 `json:"changed"`
 	Invented int64 `json:"invented"`
@@ -28,13 +28,13 @@ type Difference struct {
 	firstLost, lastLost int64
 }
 
-// FirstLost and LastLost are the times of the oldest and the newest lost sample, if any.
+// FirstLost returns the time of the oldest lost sample. It is valid only if samples were lost.
 func (d Difference) FirstLost() time.Time { return time.UnixMilli(d.firstLost).UTC() }
 
-// LastLost is described at FirstLost.
+// LastLost returns the time of the newest lost sample. It is valid only if samples were lost.
 func (d Difference) LastLost() time.Time { return time.UnixMilli(d.lastLost).UTC() }
 
-// String summarizes it in a line.
+// String summarizes the difference in one line.
 func (d Difference) String() string {
 	text := fmt.Sprintf("%d samples of %d series are the same", d.Same, d.Series)
 	if d.Lost > 0 {
@@ -53,7 +53,7 @@ func (d Difference) String() string {
 func Samples(ctx context.Context, before, after storage.Queryable) (Difference, error) {
 	difference, err := samples(ctx, before, after)
 	if err != nil {
-		return Difference{}, fmt.Errorf("compare samples: %w", err)
+		return Difference{}, fmt.Errorf("cannot compare samples: %w", err)
 	}
 	return difference, nil
 }
@@ -71,7 +71,7 @@ func samples(ctx context.Context, before, after storage.Queryable) (difference D
 	defer func() { err = errors.Join(err, closeNew()) }()
 
 	difference = Difference{firstLost: math.MaxInt64, lastLost: math.MinInt64}
-	// Both in the order of their labels.
+	// Both are sorted by labels.
 	hasOld, hasNew := old.Next(), new.Next()
 	for hasOld || hasNew {
 		order := 0
@@ -114,7 +114,7 @@ func everything(ctx context.Context, from storage.Queryable) (storage.SeriesSet,
 		labels.MustNewMatcher(labels.MatchRegexp, labels.MetricName, ".+")), querier.Close, nil
 }
 
-// series compares two series of the same labels.
+// series compares two series with the same labels.
 func (d *Difference) series(old, new iterator) error {
 	old.next()
 	new.next()
@@ -128,7 +128,7 @@ func (d *Difference) series(old, new iterator) error {
 			d.Invented++
 			new.next()
 		default:
-			// Bit by bit, because several values are not a number.
+			// The bits are compared because several distinct values are NaN.
 			if math.Float64bits(old.value) == math.Float64bits(new.value) {
 				d.Same++
 			} else {
@@ -141,7 +141,7 @@ func (d *Difference) series(old, new iterator) error {
 	return errors.Join(old.err, new.err)
 }
 
-// iterator is at one sample of a series; the zero value is the end of an empty one.
+// iterator is positioned at a sample of a series. The zero value is the end of an empty series.
 type iterator struct {
 	chunks chunkenc.Iterator
 	at     int64
@@ -161,6 +161,6 @@ func (i *iterator) next() {
 	case chunkenc.ValNone:
 		i.err = i.chunks.Err()
 	default:
-		i.err = fmt.Errorf("a sample of an unexpected kind, %s", kind)
+		i.err = fmt.Errorf("a sample has the unexpected type %s", kind)
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// stored creates a storage with the values of each series, one each second.
+// stored creates a storage with the values of each series, one per second. -1 means no sample.
 func stored(t *testing.T, series map[string][]float64) *tsdb.DB {
 	t.Helper()
 	db, err := tsdb.Open(t.TempDir(), nil, nil, tsdb.DefaultOptions(), nil)
@@ -20,7 +20,6 @@ func stored(t *testing.T, series map[string][]float64) *tsdb.DB {
 	appender := db.Appender(t.Context())
 	for name, values := range series {
 		for second, value := range values {
-			// A missing one.
 			if value == -1 {
 				continue
 			}

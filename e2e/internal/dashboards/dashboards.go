@@ -1,5 +1,4 @@
-// Package dashboards reads the queries of Grafana's dashboards, and fills in variables like
-// Grafana.
+// Package dashboards reads the queries of Grafana's dashboards and fills in variables as Grafana does.
 package dashboards
 
 import (
@@ -13,7 +12,7 @@ type Dashboard struct {
 	// UID is the dashboard's name in URLs.
 	UID   string
 	Title string
-	// queries are as they are in the file.
+	// queries are the queries as in the file, without values for variables.
 	queries []Query
 }
 
@@ -21,48 +20,46 @@ type Dashboard struct {
 type Query struct {
 	// Dashboard is the title of the dashboard.
 	Dashboard string
-	// Of is the kind of its owner: a panel, a variable or an annotation.
+	// Of is the kind of owner: a panel, a variable or an annotation.
 	Of Owner
 	// Name is the title of the panel, or the name of the variable or annotation.
 	Name string
 	// Ref distinguishes the expressions of one panel: A, B, ...
 	Ref string
-	// Expr is in PromQL.
+	// Expr is the expression, in PromQL.
 	Expr string
-	// Instant reports whether it is an instant query, not a range query.
+	// Instant reports whether this is an instant query rather than a range query.
 	Instant bool
 }
 
-// String names the query, as for a failed test.
+// String describes the query, for example for a failed test.
 func (q Query) String() string {
 	return fmt.Sprintf("%s: %s %q %s: %s", q.Dashboard, q.Of, q.Name, q.Ref, q.Expr)
 }
 
 type Owner string
 
-// The owners of queries. A panel or a variable without data is broken; an annotation has data only
-// after an event.
+// The owners of queries. A panel or a variable without data is broken, but an annotation has data only after an event.
 const (
 	Panel      Owner = "panel"
 	Variable   Owner = "variable"
 	Annotation Owner = "annotation"
 )
 
-// Load reads all dashboards (*.json) in a directory, sorted by file name. A
-// directory without any is an error.
+// Load reads all dashboards (*.json) in a directory, sorted by file name. A directory without dashboards is an error.
 func Load(dir string) ([]Dashboard, error) {
 	paths, err := filepath.Glob(filepath.Join(dir, "*.json"))
 	if err != nil {
-		return nil, fmt.Errorf("dashboards in %s: %w", dir, err)
+		return nil, fmt.Errorf("cannot list the dashboards in %s: %w", dir, err)
 	}
 	if len(paths) == 0 {
-		return nil, fmt.Errorf("there are no dashboards in %s", dir)
+		return nil, fmt.Errorf("no dashboards in %s", dir)
 	}
 	var all []Dashboard
 	for _, path := range paths {
 		text, err := os.ReadFile(path)
 		if err != nil {
-			return nil, fmt.Errorf("dashboard: %w", err)
+			return nil, fmt.Errorf("cannot read a dashboard: %w", err)
 		}
 		dashboard, err := parse(text)
 		if err != nil {
@@ -73,8 +70,8 @@ func Load(dir string) ([]Dashboard, error) {
 	return all, nil
 }
 
-// Queries are the expressions of a dashboard, each filled in with the values. A
-// variable that has no value is an error.
+// Queries returns the expressions of a dashboard with their variables replaced by values. A variable without a value is
+// an error.
 func (d Dashboard) Queries(values Values) ([]Query, error) {
 	var filled []Query
 	for _, query := range d.queries {
@@ -113,7 +110,7 @@ type panel struct {
 		Expr    string
 		Instant bool
 	}
-	// Panels are those of a closed row.
+	// Panels are the panels of a collapsed row.
 	Panels []panel
 }
 
@@ -159,11 +156,11 @@ func (d *Dashboard) addPanels(panels []panel) error {
 			continue
 		}
 		if len(p.Targets) == 0 {
-			return fmt.Errorf("panel %q asks for nothing", p.Title)
+			return fmt.Errorf("panel %q has no queries", p.Title)
 		}
 		for _, target := range p.Targets {
 			if target.Expr == "" {
-				return fmt.Errorf("panel %q, query %s: it has no expression", p.Title, target.RefID)
+				return fmt.Errorf("panel %q, query %s: no expression", p.Title, target.RefID)
 			}
 			d.queries = append(d.queries,
 				Query{Dashboard: d.Title, Of: Panel, Name: p.Title, Ref: target.RefID, Expr: target.Expr, Instant: target.Instant})

@@ -69,7 +69,7 @@ func TestEveryExpressionIsFoundAndFilledIn(t *testing.T) {
 	}, queries)
 }
 
-func TestTheRateIntervalIsGrafanas(t *testing.T) {
+func TestRateIntervalMatchesGrafana(t *testing.T) {
 	for step, expected := range map[time.Duration]string{
 		time.Second:      "60s",
 		15 * time.Second: "60s",
@@ -82,30 +82,30 @@ func TestTheRateIntervalIsGrafanas(t *testing.T) {
 }
 
 func TestInvalidDashboardIsAnError(t *testing.T) {
-	for says, text := range map[string]string{
+	for message, text := range map[string]string{
 		"no uid or no title":                     `{"panels": []}`,
-		`panel "a" asks for nothing`:             `{"uid": "u", "title": "t", "panels": [{"type": "stat", "title": "a"}]}`,
+		`panel "a" has no queries`:               `{"uid": "u", "title": "t", "panels": [{"type": "stat", "title": "a"}]}`,
 		`panel "a", query B`:                     `{"uid": "u", "title": "t", "panels": [{"type": "stat", "title": "a", "targets": [{"refId": "B"}]}]}`,
 		"only label_values(metric, label)":       `{"uid": "u", "title": "t", "templating": {"list": [{"name": "v", "type": "query", "query": "query_result(up)"}]}}`,
 		"its query is neither a string nor an o": `{"uid": "u", "title": "t", "templating": {"list": [{"name": "v", "type": "query", "query": 7}]}}`,
 		"a.json: unexpected end":                 `{`,
 	} {
 		_, err := load(t, text)
-		require.ErrorContains(t, err, says)
+		require.ErrorContains(t, err, message)
 	}
 	_, err := Load(t.TempDir())
-	require.ErrorContains(t, err, "there are no dashboards in")
+	require.ErrorContains(t, err, "no dashboards in")
 }
 
-func TestAVariableWithoutAValueIsAnErrorThatNamesIt(t *testing.T) {
+func TestVariableWithoutAValueIsAnError(t *testing.T) {
 	all, err := load(t,
 		`{"uid": "u", "title": "t", "panels": [{"type": "stat", "title": "a", "targets": [{"refId": "A", "expr": "up{job=\"$job\"}"}]}]}`)
 	require.NoError(t, err)
 	_, err = all[0].Queries(hour(".*"))
-	require.ErrorContains(t, err, `t: panel "a" A: up{job="$job"}: there is no value for job`)
+	require.ErrorContains(t, err, `t: panel "a" A: up{job="$job"}: no value for job`)
 }
 
-func TestDashboardsHaveTheNamesThatLinksUse(t *testing.T) {
+func TestDashboardsHaveTheUIDsThatLinksUse(t *testing.T) {
 	var uids []string
 	for _, dashboard := range shipped(t) {
 		uids = append(uids, dashboard.UID)
@@ -113,7 +113,7 @@ func TestDashboardsHaveTheNamesThatLinksUse(t *testing.T) {
 	require.ElementsMatch(t, []string{"replacements", "server", "site"}, uids)
 }
 
-func TestEveryExpressionOfTheDashboardsIsPromQL(t *testing.T) {
+func TestDashboardExpressionsAreValidPromQL(t *testing.T) {
 	promtool := testtool.Path(t, "promtool")
 	type rule struct {
 		Record string `yaml:"record"`
@@ -124,7 +124,7 @@ func TestEveryExpressionOfTheDashboardsIsPromQL(t *testing.T) {
 		queries, err := dashboard.Queries(hour(".*"))
 		require.NoError(t, err)
 		for _, query := range queries {
-			// An invalid expression is an invalid rule, too, and promtool shows it.
+			// An invalid expression also makes an invalid rule, which promtool reports.
 			rules = append(rules, rule{fmt.Sprintf("query_%d", len(rules)), query.Expr})
 		}
 	}

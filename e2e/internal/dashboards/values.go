@@ -10,17 +10,16 @@ import (
 
 // Values are the values of a dashboard's variables.
 type Values struct {
-	// Range is the displayed time, Step the distance of two points in it.
+	// Range is the displayed period, and Step the time between two points.
 	Range, Step time.Duration
 	// Scrape is the scrape interval in the data source.
 	Scrape time.Duration
-	// Variables are the dashboard's own, such as "server". A value is a regular expression: ".*" is
-	// all.
+	// Variables are the dashboard's own variables, such as "server". A value is a regular expression: ".*" selects all.
 	Variables map[string]string
 }
 
-// fill replaces $name, ${name} and ${name:format} in an expression, and [[name]], which Grafana
-// also supports. It leaves $1 to label_replace, and $ at the end of a regular expression.
+// fill replaces $name, ${name}, ${name:format} and [[name]] in an expression, as Grafana does. It keeps $1, which
+// label_replace uses, and $ at the end of a regular expression.
 func (v Values) fill(expr string) (string, error) {
 	var missing []string
 	filled := regexp.MustCompile(`\$\{(\w+)(?::\w+)?\}|\$([a-zA-Z_]\w*)|\[\[(\w+)(?::\w+)?\]\]`).ReplaceAllStringFunc(expr,
@@ -33,7 +32,7 @@ func (v Values) fill(expr string) (string, error) {
 			return value
 		})
 	if len(missing) > 0 {
-		return "", fmt.Errorf("there is no value for %s", strings.Join(missing, ", "))
+		return "", fmt.Errorf("no value for %s", strings.Join(missing, ", "))
 	}
 	return filled, nil
 }
@@ -52,7 +51,7 @@ func (v Values) value(name string) (value string, known bool) {
 	case "__interval_ms":
 		return strconv.FormatInt(interval.Milliseconds(), 10), true
 	case "__rate_interval":
-		// Like Grafana: long enough for rate() to include a late sample.
+		// As in Grafana, this is long enough for rate() to include a late sample.
 		return seconds(max(interval+v.Scrape, 4*v.Scrape)) + "s", true
 	}
 	value, known = v.Variables[name]

@@ -6,8 +6,8 @@ import (
 	"regexp"
 )
 
-// labelValues is the expression behind a variable's query, which is Grafana's own
-// word: label_values(metric, label) has a series for each value of the label.
+// labelValues converts a variable's query, in Grafana's own syntax label_values(metric, label), to a PromQL expression
+// with a series for each value of the label.
 func labelValues(raw json.RawMessage) (string, error) {
 	var text string
 	if err := json.Unmarshal(raw, &text); err != nil {
@@ -19,7 +19,7 @@ func labelValues(raw json.RawMessage) (string, error) {
 	}
 	parts := regexp.MustCompile(`^\s*label_values\(\s*(.+?)\s*,\s*([a-zA-Z_]\w*)\s*\)\s*$`).FindStringSubmatch(text)
 	if parts == nil {
-		return "", fmt.Errorf("its query is %q: only label_values(metric, label) is understood", text)
+		return "", fmt.Errorf("its query is %q: only label_values(metric, label) is supported", text)
 	}
 	return fmt.Sprintf("group by (%s) (%s)", parts[2], parts[1]), nil
 }

@@ -1,5 +1,5 @@
-// Package engine follows the work of Pulumi's engine in an update, by its event log. The times in
-// the log are whole seconds, so the arrival of events is timed: the log must be read while it is
+// Package engine follows the work of Pulumi's engine during an update through its event log. The log's timestamps
+// have a resolution of a second, so the arrival of events is timed instead: the log must be read while it is
 // written.
 package engine
 
@@ -16,21 +16,21 @@ import (
 
 // Log is the work of the engine.
 type Log struct {
-	// Previewed is when the preview ended, or zero.
+	// Previewed is the time at which the preview ended, or zero.
 	Previewed time.Time
 	// Steps are in the order in which they began.
 	Steps []Step
-	// Lines are the output of commands.
+	// Lines are the lines of output of commands.
 	Lines []Line
 }
 
-// Step is one operation of the engine on one resource.
+// Step is an operation of the engine on a resource.
 type Step struct {
-	// Op is Pulumi's word, such as "create-replacement".
+	// Op is Pulumi's name of the operation, such as "create-replacement".
 	Op string
-	// URN of the resource. Type and Name are parts of it.
+	// URN is the resource's URN. Type and Name are parts of it.
 	URN, Type, Name string
-	// Ended is zero if the engine was stopped before.
+	// Ended is zero if the engine was stopped before the step ended.
 	Began, Ended time.Time
 	Failed       bool
 }
@@ -38,23 +38,22 @@ type Step struct {
 // Line is a line of output of a resource's command.
 type Line struct {
 	At time.Time
-	// Name is the resource's.
+	// Name is the resource's name.
 	Name     string
 	Severity string
 	Text     string
 }
 
-// Creates reports whether the step created the resource, also as a replacement.
+// Creates reports whether the step created the resource, including as a replacement.
 func (s Step) Creates() bool { return s.Op == "create" || s.Op == "create-replacement" }
 
-// Deletes reports whether the step deleted the resource, also a replaced one.
+// Deletes reports whether the step deleted the resource, including a replaced one.
 func (s Step) Deletes() bool { return s.Op == "delete" || s.Op == "delete-replaced" }
 
-// changes reports whether a provider had work to do in a step, as opposed to a mere change of the
-// state.
+// changes reports whether a step involved a provider, as opposed to a mere change of the state.
 func (s Step) changes() bool { return s.Creates() || s.Deletes() || s.Op == "update" }
 
-// event is the needed part of Pulumi's apitype.EngineEvent.
+// event is the part of Pulumi's apitype.EngineEvent that is needed here.
 type event struct {
 	Summary *struct {
 		IsPreview bool `json:"isPreview"`
@@ -82,23 +81,23 @@ func (e *stepEvent) step() Step {
 	return Step{Op: e.Metadata.Op, URN: e.Metadata.URN, Type: e.Metadata.Type, Name: nameOf(e.Metadata.URN)}
 }
 
-// nameOf is the last part of a URN.
+// nameOf returns the last part of a URN.
 func nameOf(urn string) string { return urn[strings.LastIndex(urn, ":")+1:] }
 
 // Follow reads an event log to its end. now returns the arrival time of an event.
 func Follow(events io.Reader, now func() time.Time) (Log, error) {
 	var log Log
-	// An event contains whole resources, so that lines are long.
+	// Events contain whole resources, so lines can be too long for a Scanner.
 	lines := bufio.NewReader(events)
 	for {
 		line, err := lines.ReadBytes('\n')
 		if err != nil && !errors.Is(err, io.EOF) {
-			return log, fmt.Errorf("follow the engine: %w", err)
+			return log, fmt.Errorf("cannot follow the engine: %w", err)
 		}
 		if len(bytes.TrimSpace(line)) > 0 {
 			var e event
 			if err := json.Unmarshal(line, &e); err != nil {
-				return log, fmt.Errorf("follow the engine: an event is not JSON: %w", err)
+				return log, fmt.Errorf("cannot follow the engine: an event is not JSON: %w", err)
 			}
 			log.add(e, now())
 		}

@@ -27,7 +27,7 @@ func ended(op, urn string) string {
 
 var start = time.Date(2026, 4, 14, 12, 0, 0, 0, time.UTC)
 
-// at is the time at which the nth event arrives.
+// at returns the arrival time of the nth event.
 func at(n int) time.Time { return start.Add(time.Duration(n) * time.Second) }
 
 // follow reads events that arrive a second apart.
@@ -42,7 +42,7 @@ func follow(t *testing.T, events ...string) Log {
 	return log
 }
 
-func TestAStepIsFromItsFirstEventToItsLast(t *testing.T) {
+func TestStepLastsFromItsFirstEventToItsLast(t *testing.T) {
 	log := follow(t,
 		began("create-replacement", instanceURN),
 		ended("create-replacement", instanceURN),
@@ -58,7 +58,7 @@ func TestAStepIsFromItsFirstEventToItsLast(t *testing.T) {
 	}, log.Steps)
 }
 
-func TestAPreviewIsNoStep(t *testing.T) {
+func TestPreviewIsNotAStep(t *testing.T) {
 	planned := strings.ReplaceAll(began("create", instanceURN)+ended("create", instanceURN), `}}}`, `},"planning":true}}`)
 	log := follow(t, planned, `{"summaryEvent":{"isPreview":true,"durationSeconds":3}}`+"\n",
 		`{"summaryEvent":{"isPreview":false}}`+"\n")
@@ -66,7 +66,7 @@ func TestAPreviewIsNoStep(t *testing.T) {
 	require.Equal(t, at(3), log.Previewed)
 }
 
-func TestChangeOfTheStateAloneIsNoStep(t *testing.T) {
+func TestChangeOfTheStateAloneIsNotAStep(t *testing.T) {
 	log := follow(t,
 		began("same", instanceURN), ended("same", instanceURN),
 		began("replace", instanceURN), ended("replace", instanceURN),
@@ -74,7 +74,7 @@ func TestChangeOfTheStateAloneIsNoStep(t *testing.T) {
 	require.Empty(t, log.Steps)
 }
 
-func TestAStepThatFailsIsOver(t *testing.T) {
+func TestFailedStepHasAnEnd(t *testing.T) {
 	log := follow(t,
 		began("create", provisionURN),
 		`{"resOpFailedEvent":{"metadata":{"op":"create","urn":"`+provisionURN+`","type":"a:type:Of"},"status":0,"steps":1}}`+
@@ -85,11 +85,11 @@ func TestAStepThatFailsIsOver(t *testing.T) {
 	}, log.Steps)
 }
 
-func TestAStepOfAnEngineThatWasStoppedHasNoEnd(t *testing.T) {
+func TestStepOfAStoppedEngineHasNoEnd(t *testing.T) {
 	require.Zero(t, follow(t, began("create", instanceURN)).Steps[0].Ended)
 }
 
-func TestLinesOfCommandsAreKept(t *testing.T) {
+func TestOutputOfCommandsIsKept(t *testing.T) {
 	log := follow(t,
 		`{"diagnosticEvent":{"urn":"`+provisionURN+`","message":"agent\ncontainers\n","severity":"info"}}`+"\n",
 		`{"diagnosticEvent":{"message":"of no resource","severity":"info"}}`+"\n",
@@ -100,7 +100,7 @@ func TestLinesOfCommandsAreKept(t *testing.T) {
 	}, log.Lines)
 }
 
-func TestALogThatCannotBeReadIsAnError(t *testing.T) {
+func TestUnreadableLogIsAnError(t *testing.T) {
 	_, err := Follow(strings.NewReader("Updating (local):\n"), time.Now)
 	require.ErrorContains(t, err, "not JSON")
 	_, err = Follow(iotest.ErrReader(iotest.ErrTimeout), time.Now)

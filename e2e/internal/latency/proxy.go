@@ -9,9 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Proxy forwards connections to an address until the test ends, and returns its own. It delays each
-// response and the opening of each connection by the given time, like a network with that
-// round-trip time.
+// Proxy forwards connections to an address until the test ends, and returns its own address. It delays each
+// response and the opening of each connection by the given time, like a network with that round-trip time.
 func Proxy(t *testing.T, address string, late time.Duration) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -31,7 +30,7 @@ func Proxy(t *testing.T, address string, late time.Duration) string {
 
 func forward(client net.Conn, address string, late time.Duration) {
 	defer client.Close()
-	time.Sleep(late) // the network's, not a wait for something
+	time.Sleep(late) // simulates the network
 	server, err := net.Dial("tcp", address)
 	if err != nil {
 		return
@@ -39,7 +38,7 @@ func forward(client net.Conn, address string, late time.Duration) {
 	defer server.Close()
 	go func() {
 		pipe(server, client, 0)
-		// The rest of the response still arrives.
+		// The other direction stays open for the rest of the response.
 		_ = server.(*net.TCPConn).CloseWrite()
 	}()
 	pipe(client, server, late)
@@ -51,7 +50,7 @@ func pipe(to, from net.Conn, late time.Duration) {
 		at    time.Time
 		bytes []byte
 	}
-	// As many as a long response has, so that the delay does not limit the throughput.
+	// The buffer holds the chunks of a long response, so that the delay does not limit the throughput.
 	chunks := make(chan chunk, 4096)
 	go func() {
 		defer close(chunks)

@@ -16,38 +16,38 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// client sends the requests of one visitor, and counts the events of its connections.
+// client sends a visitor's requests and counts the events of its connections.
 type client struct {
 	http.Client
 	transport transport
 
-	// reconnects are connections that replaced one whose end the site had not announced.
+	// reconnects counts connections that replaced a connection whose end the site had not announced.
 	reconnects atomic.Int64
-	// repeated are requests that were sent again, on a new connection, because the first one was
-	// cut before a response began. Browsers do so, too, and their visitors do not notice.
+	// repeated counts requests that were retried on a new connection because the first connection was cut before a
+	// response began. Browsers do the same, and their users do not notice.
 	repeated atomic.Int64
-	// resets are connections that were reset.
+	// resets counts connections that were reset.
 	resets atomic.Int64
 
 	mutex     sync.Mutex
 	connected bool
-	// announced reports that the site announced the connection's end.
+	// announced reports whether the site has announced the connection's end.
 	announced bool
 }
 
-// transport is net/http's, or that of HTTP/2.
+// transport is an http.Transport or an http2.Transport.
 type transport interface {
 	http.RoundTripper
 	CloseIdleConnections()
 }
 
-// newClient bypasses proxies, follows no redirects, and requests uncompressed bytes. keep keeps a
-// single connection: over HTTPS, one of HTTP/2.
+// newClient returns a client that bypasses proxies, follows no redirects, and requests uncompressed content. With
+// keep, it keeps a single connection, which uses HTTP/2 if the site has HTTPS.
 func newClient(v Visitors, keep bool) *client {
 	c := &client{}
 	switch {
 	case keep && v.secure():
-		//nolint:staticcheck // http.Transport takes no dialer that hands it a connection of HTTP/2.
+		//nolint:staticcheck // http.Transport accepts no dialer that returns an HTTP/2 connection.
 		c.transport = &http2.Transport{
 			DialTLSContext: func(ctx context.Context, network, address string, config *tls.Config) (net.Conn, error) {
 				return c.dialHTTP2(ctx, network, address, config)
@@ -84,8 +84,8 @@ func (c *client) RoundTrip(request *http.Request) (*http.Response, error) {
 		GotConn: func(httptrace.GotConnInfo) { attempts.Add(1) },
 	})
 	response, err := c.transport.RoundTrip(request.WithContext(ctx))
-	if again := attempts.Load() - 1; again > 0 {
-		c.repeated.Add(again)
+	if retries := attempts.Load() - 1; retries > 0 {
+		c.repeated.Add(retries)
 	}
 	if err == nil && response.Close {
 		c.announce()
@@ -100,7 +100,7 @@ func (c *client) announce() {
 	c.announced = true
 }
 
-// dialHTTP2 connects, and detects when the site announces the connection's end.
+// dialHTTP2 connects and detects when the site announces the connection's end.
 func (c *client) dialHTTP2(ctx context.Context, network, address string, config *tls.Config) (net.Conn, error) {
 	plain, err := c.dial(ctx, true, network, address)
 	if err != nil {
@@ -133,11 +133,11 @@ func (c *client) dial(ctx context.Context, keep bool, network, address string) (
 	return &conn{Conn: dialed, resets: &c.resets}, nil
 }
 
-// get sends one request, outside of any schedule.
+// get sends a single request, outside of any schedule.
 func (c *client) get(ctx context.Context, address string) (status int, body []byte, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		return 0, nil, fmt.Errorf("get %s: %w", address, err)
+		return 0, nil, fmt.Errorf("cannot get %s: %w", address, err)
 	}
 	response, err := c.Do(request)
 	if err != nil {
@@ -146,12 +146,12 @@ func (c *client) get(ctx context.Context, address string) (status int, body []by
 	defer response.Body.Close()
 	body, err = io.ReadAll(response.Body)
 	if err != nil {
-		return 0, nil, fmt.Errorf("get %s: %w", address, err)
+		return 0, nil, fmt.Errorf("cannot get %s: %w", address, err)
 	}
 	return response.StatusCode, body, nil
 }
 
-// conn counts its reset.
+// conn is a connection that counts its reset.
 type conn struct {
 	net.Conn
 	once   sync.Once

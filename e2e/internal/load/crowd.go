@@ -12,7 +12,7 @@ import (
 	vegeta "github.com/tsenart/vegeta/v12/lib"
 )
 
-// crowd are visitors of one kind with their results.
+// crowd is a group of visitors of one kind, with their results.
 type crowd struct {
 	visitors Visitors
 	running  sync.WaitGroup
@@ -22,13 +22,13 @@ type crowd struct {
 	answers  []answer
 	failures []Failure
 	requests int
-	// next is when each visitor's next request is due.
+	// next holds the time at which each visitor's next request would have been due.
 	next []time.Time
 	// behind is the largest delay of a request.
 	behind time.Duration
 }
 
-// answer is a correct page.
+// answer is a correct response.
 type answer struct {
 	at   time.Time
 	took time.Duration
@@ -36,19 +36,18 @@ type answer struct {
 
 func newCrowd(visitors Visitors) *crowd { return &crowd{visitors: visitors} }
 
-// send makes one client request the pages in turn, beginning with page first. Each has an attacker
-// of its own, and so a connection: attackers give a free connection to the next request, so that of
-// many shared ones only a few would ever be used.
+// send makes a client request the pages in turn, beginning with page first. Each client has its own attacker and
+// therefore its own connection: an attacker reuses idle connections, so only a few of many shared ones would be used.
 func (c *crowd) send(ctx context.Context, client *client, schedule schedule, first int) {
 	pages := c.visitors.pages()
-	var asked atomic.Uint64
+	var count atomic.Uint64
 	targets := func(target *vegeta.Target) error {
-		page := pages[(uint64(first)+asked.Add(1)-1)%uint64(len(pages))]
+		page := pages[(uint64(first)+count.Add(1)-1)%uint64(len(pages))]
 		target.Method, target.URL = "GET", c.visitors.URL+page
 		return nil
 	}
 	began := time.Now()
-	// One worker at first: vegeta adds one whenever all of them await a response.
+	// It begins with one worker: vegeta adds a worker whenever all of them are waiting for a response.
 	options := []func(*vegeta.Attacker){vegeta.Client(&client.Client), vegeta.Workers(1)}
 	if c.visitors.Patient {
 		options = append(options, vegeta.MaxWorkers(1))
@@ -68,12 +67,11 @@ func (c *crowd) send(ctx context.Context, client *client, schedule schedule, fir
 	})
 }
 
-// record keeps the result of a request.
+// record records the result of a request.
 func (c *crowd) record(result *vegeta.Result, due time.Time) {
 	page := strings.TrimPrefix(result.URL, c.visitors.URL)
 	var err error
-	// Without a status there is no complete response. With one, vegeta repeats the status as an
-	// error.
+	// Without a status, there is no complete response. With a status, vegeta's error only repeats it.
 	if result.Code == 0 {
 		err = errors.New(result.Error)
 	}
@@ -97,14 +95,14 @@ func (c *crowd) served() int {
 	return len(c.answers)
 }
 
-// summary awaits the requests in flight.
+// summary waits for the requests in flight and returns the results.
 func (c *crowd) summary(began, ended time.Time) Summary {
 	c.running.Wait()
 	slices.SortFunc(c.failures, func(a, b Failure) int { return a.At.Compare(b.At) })
 	s := Summary{Requests: c.requests, Failures: c.failures, Behind: c.behind}
 	s.LongestGap, s.GapAt = longestGap(c.answers, began, ended)
 	s.P50, s.P99, s.Max = quantile(c.answers, 0.50), quantile(c.answers, 0.99), quantile(c.answers, 1)
-	// Requests that were due before the end and never sent were late until then.
+	// Requests that were due before the end but never sent were late by the time until the end.
 	for _, due := range c.next {
 		s.Behind = max(s.Behind, ended.Sub(due))
 	}

@@ -7,14 +7,14 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// frames is a connection of HTTP/2, on the client's side, that reports a GOAWAY: that the site
-// accepts no more requests on it (RFC 9113, section 6.8). Go's client obeys it silently.
+// frames is the client's side of an HTTP/2 connection that reports a GOAWAY frame, which means that the site accepts no
+// more requests on the connection (RFC 9113, section 6.8). Go's client handles the frame silently.
 type frames struct {
 	net.Conn
 	seen *io.PipeWriter
 }
 
-// newFrames calls goAway, once, when the frame arrives.
+// newFrames wraps a connection and calls goAway once, when the frame arrives.
 func newFrames(connection net.Conn, goAway func()) *frames {
 	reader, writer := io.Pipe()
 	go func() {
@@ -22,7 +22,7 @@ func newFrames(connection net.Conn, goAway func()) *frames {
 		for {
 			frame, err := framer.ReadFrame()
 			if err != nil {
-				// The rest is not needed, and must not block.
+				// The rest is not needed, and writes to the pipe must not block.
 				reader.Close()
 				return
 			}
@@ -39,7 +39,7 @@ func newFrames(connection net.Conn, goAway func()) *frames {
 func (f *frames) Read(buffer []byte) (int, error) {
 	n, err := f.Conn.Read(buffer)
 	if n > 0 {
-		// An error means that the reader has ended.
+		// An error means that the reader is closed.
 		_, _ = f.seen.Write(buffer[:n])
 	}
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// judge describes a wrong response: kind is "" for the page with the SHA-256 wanted.
+// judge classifies a response. kind is "" for a page with the SHA-256 want.
 func judge(status int, body []byte, err error, want string) (kind, detail string) {
 	switch {
 	case err != nil:
@@ -25,9 +25,9 @@ func judge(status int, body []byte, err error, want string) (kind, detail string
 	return "", ""
 }
 
-// kindOf classifies an error by its text, which is all that vegeta keeps.
+// kindOf classifies an error by its text, because vegeta keeps only that.
 func kindOf(message string) string {
-	for _, kind := range []struct{ words, kind string }{
+	for _, known := range []struct{ text, kind string }{
 		{"connection reset by peer", "reset"},
 		{"broken pipe", "reset"},
 		{"connection refused", "refused"},
@@ -43,8 +43,8 @@ func kindOf(message string) string {
 		{"cannot assign requested address", "client"},
 		{"too many open files", "client"},
 	} {
-		if strings.Contains(message, kind.words) {
-			return kind.kind
+		if strings.Contains(message, known.text) {
+			return known.kind
 		}
 	}
 	return "other"

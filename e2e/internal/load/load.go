@@ -1,6 +1,5 @@
-// Package load simulates the visitors of a web site, and records their results. They come at their
-// own pace, whether or not the site keeps up, so that a stalled site gets as many requests as one
-// that responds.
+// Package load simulates the visitors of a website and records their results. Visitors send requests at a fixed rate
+// whether or not the site keeps up, so that a stalled site receives as many requests as a responsive one.
 package load
 
 import (
@@ -18,24 +17,24 @@ import (
 
 const defaultTimeout = 10 * time.Second
 
-// Visitors request pages, all at the same time.
+// Visitors configures visitors who request pages concurrently.
 type Visitors struct {
-	// URL is the site's, without a path, such as https://example.org.
+	// URL is the site's URL without a path, such as https://example.org.
 	URL string
-	// Roots are the trusted authorities. Default: those of the machine.
+	// Roots are the trusted CAs. Default: the machine's.
 	Roots *x509.CertPool
-	// Pages is the SHA-256, in hex, of each page by its path. An empty one accepts any body with
-	// status 200.
+	// Pages maps each page's path to its SHA-256 in hex. An empty SHA-256 accepts any body with status 200.
 	Pages map[string]string
-	// Fresh is the number of requests per second, each on a connection of its own.
+	// Fresh is the number of requests per second that are each sent on a new connection.
 	Fresh int
 	// KeepAlive is the number of visitors who keep a connection.
 	KeepAlive int
-	// KeepAliveRate is the number of requests per second of each of those.
+	// KeepAliveRate is the number of requests per second of each of these visitors.
 	KeepAliveRate int
-	// Patient makes each of those await a response before the next request: a late one is sent at once.
+	// Patient makes these visitors wait for a response before the next request. A request that is late by then is sent at
+	// once.
 	Patient bool
-	// Timeout of one request. Default: 10 s.
+	// Timeout is the time limit of a request. Default: 10 s.
 	Timeout time.Duration
 }
 
@@ -45,13 +44,13 @@ func (v *Visitors) complete() error {
 	}
 	base, err := url.Parse(v.URL)
 	if err != nil {
-		return fmt.Errorf("URL of the site: %w", err)
+		return fmt.Errorf("cannot parse the site's URL: %w", err)
 	}
 	switch {
 	case base.Scheme == "" || base.Host == "" || base.Path != "":
-		return fmt.Errorf("URL of the site is %q: it has to be like https://example.org, without a path", v.URL)
+		return fmt.Errorf("the site's URL is %q; use one such as https://example.org, without a path", v.URL)
 	case len(v.Pages) == 0:
-		return errors.New("no page to ask for")
+		return errors.New("no page to request")
 	case v.Fresh < 0 || v.KeepAlive < 0 || v.KeepAliveRate < 0 || v.Timeout < 0:
 		return errors.New("a number of visitors, a rate or the timeout is negative")
 	case v.KeepAlive > 0 && v.KeepAliveRate == 0:
@@ -73,7 +72,7 @@ func (v *Visitors) secure() bool { return strings.HasPrefix(v.URL, "https://") }
 // pages returns the paths in a fixed order.
 func (v *Visitors) pages() []string { return slices.Sorted(maps.Keys(v.Pages)) }
 
-// Run are visitors at work.
+// Run is a run of visitors in progress.
 type Run struct {
 	began            time.Time
 	cancel           context.CancelFunc
@@ -87,14 +86,14 @@ type Report struct {
 	KeepAlive Summary `json:"keepAlive"`
 }
 
-// Start starts the visitors, after one correct response for each page on a connection of its own.
-// They come until Stop, or until the context ends.
+// Start requires one correct response for each page and then starts the visitors. They send requests until Stop is
+// called or the context ends.
 func Start(ctx context.Context, v Visitors) (*Run, error) {
 	if err := v.complete(); err != nil {
-		return nil, fmt.Errorf("send visitors: %w", err)
+		return nil, fmt.Errorf("cannot start the visitors: %w", err)
 	}
 	if err := v.checkEachPage(ctx); err != nil {
-		return nil, fmt.Errorf("send visitors: %w", err)
+		return nil, fmt.Errorf("cannot start the visitors: %w", err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan time.Time, 1)
@@ -106,14 +105,14 @@ func Start(ctx context.Context, v Visitors) (*Run, error) {
 	}
 	for i := range v.KeepAlive {
 		interval := time.Second / time.Duration(v.KeepAliveRate)
-		// Spread, or all of them would send at the same moment.
+		// The visitors are spread over the interval, or all would send at the same moment.
 		phase := interval * time.Duration(i) / time.Duration(v.KeepAlive)
 		r.keepAlive.send(ctx, newClient(v, true), schedule{phase: phase, interval: interval}, i)
 	}
 	return r, nil
 }
 
-// checkEachPage checks the setup of the run before it begins.
+// checkEachPage requires a correct response for each page before the run begins.
 func (v *Visitors) checkEachPage(ctx context.Context) error {
 	client := newClient(*v, false)
 	for _, path := range v.pages() {
@@ -125,11 +124,10 @@ func (v *Visitors) checkEachPage(ctx context.Context) error {
 	return nil
 }
 
-// Served is the number of correct responses so far.
+// Served returns the number of correct responses so far.
 func (r *Run) Served() int { return r.fresh.served() + r.keepAlive.served() }
 
-// Stop stops the visitors, awaits the requests in flight, and returns the results. It is called
-// once.
+// Stop stops the visitors, waits for the requests in flight, and returns the results. It must be called once.
 func (r *Run) Stop() Report {
 	r.cancel()
 	ended := <-r.ended

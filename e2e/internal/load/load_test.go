@@ -23,7 +23,7 @@ const page = "a page of the site"
 
 func digest(body string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(body))) }
 
-// site is a web server whose responses tests choose.
+// site is a web server whose responses the tests set.
 type site struct {
 	*httptest.Server
 	requests    atomic.Int64
@@ -55,21 +55,21 @@ func newSite(t *testing.T) *site {
 	return s
 }
 
-// answers changes the site's responses from now on.
+// answers sets the site's responses from now on.
 func (s *site) answers(answer http.HandlerFunc) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	s.answer = answer
 }
 
-// awaitRequests returns when that many more have arrived.
+// awaitRequests waits until more requests have arrived.
 func (s *site) awaitRequests(t *testing.T, more int64) {
 	t.Helper()
 	wanted := s.requests.Load() + more
 	require.Eventually(t, func() bool { return s.requests.Load() >= wanted }, 10*time.Second, time.Millisecond)
 }
 
-// awaitServed waits until visitors have received some responses.
+// awaitServed waits until visitors have received a number of responses.
 func awaitServed(t *testing.T, run *Run, count int) {
 	t.Helper()
 	require.Eventually(t, func() bool { return run.Served() >= count }, 10*time.Second, time.Millisecond)
@@ -86,7 +86,7 @@ func (s *site) start(t *testing.T, v Visitors) *Run {
 	return run
 }
 
-// cut ends the connection of a request without a response, with a reset or in good order.
+// cut closes the connection of a request without a response, with a reset or regularly.
 func cut(reset bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		connection, _, err := w.(http.Hijacker).Hijack()
@@ -123,7 +123,7 @@ func TestFreshVisitorsConnectEachTimeAndOthersOnce(t *testing.T) {
 	run := s.start(t, Visitors{Fresh: 50})
 	s.awaitRequests(t, 20)
 	report := run.Stop()
-	require.EqualValues(t, report.Fresh.Requests+1, s.connections.Load(), "one is of the look before the first visitor")
+	require.EqualValues(t, report.Fresh.Requests+1, s.connections.Load(), "one is from the check before the first visitor")
 	require.Zero(t, report.KeepAlive.Requests)
 
 	s = newSite(t)
@@ -134,7 +134,7 @@ func TestFreshVisitorsConnectEachTimeAndOthersOnce(t *testing.T) {
 	require.Zero(t, report.Fresh.Requests)
 }
 
-func TestThePagesAreAskedForInTurn(t *testing.T) {
+func TestPagesAreRequestedInTurn(t *testing.T) {
 	s := newSite(t)
 	var mutex sync.Mutex
 	seen := map[string]int{}
@@ -188,7 +188,7 @@ func TestEachFailureIsReported(t *testing.T) {
 			s.awaitRequests(t, 3)
 			report := run.Stop()
 			require.GreaterOrEqual(t, len(report.Fresh.Failures), 3)
-			require.Less(t, len(report.Fresh.Failures), report.Fresh.Requests, "the first ones were answered")
+			require.Less(t, len(report.Fresh.Failures), report.Fresh.Requests, "the first requests were answered")
 			for _, failure := range report.Fresh.Failures {
 				require.Equal(t, test.kind, failure.Kind)
 				require.Contains(t, failure.Detail, test.detail)
@@ -200,7 +200,7 @@ func TestEachFailureIsReported(t *testing.T) {
 	}
 }
 
-func TestASiteThatIsGoneRefuses(t *testing.T) {
+func TestStoppedSiteRefusesConnections(t *testing.T) {
 	s := newSite(t)
 	run := s.start(t, Visitors{Fresh: 50})
 	s.awaitRequests(t, 3)
@@ -216,7 +216,7 @@ func TestASiteThatIsGoneRefuses(t *testing.T) {
 	}
 }
 
-func TestRequestIsRepeatedOnANewConnectionLikeABrowser(t *testing.T) {
+func TestRequestIsRetriedOnANewConnectionLikeInABrowser(t *testing.T) {
 	s := newSite(t)
 	run := s.start(t, Visitors{KeepAlive: 3, KeepAliveRate: 20})
 	s.awaitRequests(t, 6)
@@ -236,7 +236,7 @@ func TestRequestIsRepeatedOnANewConnectionLikeABrowser(t *testing.T) {
 	require.EqualValues(t, before+1, s.connections.Load())
 }
 
-func TestAConnectionThatIsCutWhileIdleIsReplaced(t *testing.T) {
+func TestConnectionCutWhileIdleIsReplaced(t *testing.T) {
 	s := newSite(t)
 	run := s.start(t, Visitors{KeepAlive: 1, KeepAliveRate: 5})
 	awaitServed(t, run, 2)
@@ -247,7 +247,7 @@ func TestAConnectionThatIsCutWhileIdleIsReplaced(t *testing.T) {
 	require.Equal(t, 1, report.KeepAlive.Reconnects)
 }
 
-func TestAConnectionThatTheSiteAnnouncesToCloseDidNotBreak(t *testing.T) {
+func TestConnectionAnnouncedToCloseDoesNotCountAsBroken(t *testing.T) {
 	s := newSite(t)
 	run := s.start(t, Visitors{KeepAlive: 3, KeepAliveRate: 20})
 	s.awaitRequests(t, 3)
@@ -270,7 +270,7 @@ func secureSite(t *testing.T) (s *site, roots *x509.CertPool) {
 	secure := httptest.NewUnstartedServer(s.Config.Handler)
 	secure.EnableHTTP2 = true
 	secure.Config.ConnState = s.Config.ConnState
-	// Clients that disconnect are expected.
+	// Clients are expected to disconnect.
 	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
 	secure.StartTLS()
 	t.Cleanup(secure.Close)
@@ -280,25 +280,25 @@ func secureSite(t *testing.T) (s *site, roots *x509.CertPool) {
 	return s, roots
 }
 
-func TestOverHTTPSThoseWhoStaySpeakHTTP2(t *testing.T) {
+func TestKeepAliveVisitorsUseHTTP2OverHTTPS(t *testing.T) {
 	s, roots := secureSite(t)
 	var mutex sync.Mutex
-	spoken := map[int]int{}
+	versions := map[int]int{}
 	s.answers(func(w http.ResponseWriter, r *http.Request) {
 		mutex.Lock()
 		defer mutex.Unlock()
-		spoken[r.ProtoMajor]++
+		versions[r.ProtoMajor]++
 		good(w, r)
 	})
 	run := s.start(t, Visitors{Roots: roots, KeepAlive: 3, KeepAliveRate: 20, Fresh: 20})
 	s.awaitRequests(t, 30)
 	report := run.Stop()
 	require.Empty(t, append(report.Fresh.Failures, report.KeepAlive.Failures...))
-	require.Equal(t, map[int]int{1: report.Fresh.Requests + 1, 2: report.KeepAlive.Requests}, spoken)
+	require.Equal(t, map[int]int{1: report.Fresh.Requests + 1, 2: report.KeepAlive.Requests}, versions)
 	require.EqualValues(t, report.Fresh.Requests+1+3, s.connections.Load())
 }
 
-func TestAConnectionOfHTTP2ThatTheSiteAnnouncesToCloseDidNotBreak(t *testing.T) {
+func TestHTTP2ConnectionAnnouncedToCloseDoesNotCountAsBroken(t *testing.T) {
 	s, roots := secureSite(t)
 	run := s.start(t, Visitors{Roots: roots, KeepAlive: 3, KeepAliveRate: 20})
 	s.awaitRequests(t, 6)
@@ -314,7 +314,7 @@ func TestAConnectionOfHTTP2ThatTheSiteAnnouncesToCloseDidNotBreak(t *testing.T) 
 	require.Zero(t, report.KeepAlive.Repeated)
 }
 
-func TestAConnectionOfHTTP2ThatIsCutIsReplaced(t *testing.T) {
+func TestCutHTTP2ConnectionIsReplaced(t *testing.T) {
 	s, roots := secureSite(t)
 	run := s.start(t, Visitors{Roots: roots, KeepAlive: 1, KeepAliveRate: 5})
 	awaitServed(t, run, 2)
@@ -325,7 +325,7 @@ func TestAConnectionOfHTTP2ThatIsCutIsReplaced(t *testing.T) {
 	require.Equal(t, 1, report.KeepAlive.Reconnects)
 }
 
-func TestASiteThatIsNotTrustedIsNotVisited(t *testing.T) {
+func TestUntrustedSiteIsNotVisited(t *testing.T) {
 	s, _ := secureSite(t)
 	_, err := Start(t.Context(), Visitors{URL: s.URL, Pages: map[string]string{"/": ""}})
 	require.ErrorContains(t, err, "/ before the first visitor: certificate")
@@ -345,11 +345,11 @@ func TestVisitorsDoNotWaitForEachOther(t *testing.T) {
 	report := run.Stop()
 	require.Empty(t, report.Fresh.Failures)
 	require.Greater(t, report.Fresh.LongestGap, 300*time.Millisecond,
-		"fifty came in half a second, and none was answered in it")
+		"fifty requests arrived in half a second, and none was answered in that time")
 	require.Greater(t, report.Fresh.Max, 300*time.Millisecond)
 }
 
-func TestStopAwaitsWhatIsInFlightAndSendsNothingMore(t *testing.T) {
+func TestStopWaitsForRequestsInFlightAndSendsNoMore(t *testing.T) {
 	s := newSite(t)
 	run := s.start(t, Visitors{Fresh: 50, KeepAlive: 5, KeepAliveRate: 2})
 	release := make(chan struct{})
@@ -371,7 +371,7 @@ func TestStopAwaitsWhatIsInFlightAndSendsNothingMore(t *testing.T) {
 	require.EqualValues(t, report.Fresh.Requests+report.KeepAlive.Requests+1, s.requests.Load())
 }
 
-func TestAContextThatEndsStopsTheVisitors(t *testing.T) {
+func TestCanceledContextStopsTheVisitors(t *testing.T) {
 	s := newSite(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -384,7 +384,7 @@ func TestAContextThatEndsStopsTheVisitors(t *testing.T) {
 	require.EqualValues(t, report.Fresh.Requests+1, s.requests.Load())
 }
 
-func TestRunDoesNotBeginOnABrokenSite(t *testing.T) {
+func TestRunDoesNotStartOnABrokenSite(t *testing.T) {
 	s := newSite(t)
 	closed := httptest.NewServer(http.HandlerFunc(good))
 	closed.Close()
@@ -395,12 +395,12 @@ func TestRunDoesNotBeginOnABrokenSite(t *testing.T) {
 		"another page": {
 			Visitors{URL: s.URL, Pages: map[string]string{"/": digest("other")}}, "/ before the first visitor: wrong body",
 		},
-		"nobody there": {
+		"no server": {
 			Visitors{URL: closed.URL, Pages: map[string]string{"/": ""}}, "/ before the first visitor: refused",
 		},
 		"URL with a path":   {Visitors{URL: s.URL + "/", Pages: map[string]string{"/": ""}}, "without a path"},
 		"no URL":            {Visitors{Pages: map[string]string{"/": ""}}, "without a path"},
-		"no page":           {Visitors{URL: s.URL}, "no page to ask for"},
+		"no page":           {Visitors{URL: s.URL}, "no page to request"},
 		"no path":           {Visitors{URL: s.URL, Pages: map[string]string{"a.css": ""}}, "does not begin with a slash"},
 		"capitals":          {Visitors{URL: s.URL, Pages: map[string]string{"/": "ABCD"}}, "not in lower case"},
 		"no rate":           {Visitors{URL: s.URL, Pages: map[string]string{"/": ""}, KeepAlive: 1}, "have no rate"},
@@ -411,7 +411,7 @@ func TestRunDoesNotBeginOnABrokenSite(t *testing.T) {
 	}
 }
 
-func TestTheLongestGapIsFromTheFirstVisitorToTheEnd(t *testing.T) {
+func TestLongestGapIncludesTheStartAndTheEnd(t *testing.T) {
 	began := time.Date(2026, 4, 14, 12, 0, 0, 0, time.UTC)
 	at := func(seconds float64) time.Time { return began.Add(time.Duration(seconds * float64(time.Second))) }
 	for name, test := range map[string]struct {
@@ -422,7 +422,7 @@ func TestTheLongestGapIsFromTheFirstVisitorToTheEnd(t *testing.T) {
 		"in the middle":            {[]float64{1, 2, 5, 6, 9, 10}, 3 * time.Second, 2},
 		"before the first":         {[]float64{4, 5, 6, 7, 8, 9}, 4 * time.Second, 0},
 		"after the last":           {[]float64{1, 2, 3}, 7 * time.Second, 3},
-		"no answer at all":         {nil, 10 * time.Second, 0},
+		"no answer":                {nil, 10 * time.Second, 0},
 		"in any order":             {[]float64{9, 1, 2, 8, 5, 4}, 3 * time.Second, 5},
 		"answered after the end":   {[]float64{1, 3, 5, 7, 9, 15}, 2 * time.Second, 1},
 		"nothing but late answers": {[]float64{15, 16}, 10 * time.Second, 0},
@@ -437,7 +437,7 @@ func TestTheLongestGapIsFromTheFirstVisitorToTheEnd(t *testing.T) {
 	}
 }
 
-func TestAQuantileIsATimeThatAnAnswerTook(t *testing.T) {
+func TestQuantileIsAnActualResponseTime(t *testing.T) {
 	var answers []answer
 	for i := range 100 {
 		answers = append(answers, answer{took: time.Duration(100-i) * time.Millisecond})
@@ -461,7 +461,7 @@ func TestClientThatDoesNotKeepUpIsReported(t *testing.T) {
 	require.Equal(t, 40*time.Second, stuck.summary(began, began.Add(time.Minute)).Behind, "a request was not sent at all")
 }
 
-func TestAReportInJSONNamesItsUnits(t *testing.T) {
+func TestJSONReportNamesItsUnits(t *testing.T) {
 	at := time.Date(2026, 4, 14, 12, 0, 0, 0, time.UTC)
 	encoded, err := json.MarshalIndent(Report{Fresh: Summary{
 		Requests:   2,

@@ -7,13 +7,12 @@ import (
 	vegeta "github.com/tsenart/vegeta/v12/lib"
 )
 
-// schedule is when a visitor's requests are due: the first after the phase,
-// each further one an interval later.
+// schedule defines when a visitor's requests are due: the first one after phase, each further one an interval later.
 type schedule struct {
 	phase, interval time.Duration
 }
 
-// due is when a request is due, from the visitor's beginning.
+// due returns when a request is due, relative to the visitor's start.
 func (s schedule) due(request uint64) time.Duration {
 	return s.phase + time.Duration(request)*s.interval
 }
@@ -26,8 +25,8 @@ type pacer struct {
 
 var _ vegeta.Pacer = pacer{}
 
-// Pace implements vegeta.Pacer. It waits itself instead of returning the time to wait, since
-// vegeta's own wait cannot be interrupted and is followed by another request.
+// Pace implements vegeta.Pacer. It waits itself instead of returning the time to wait, because vegeta's own wait
+// cannot be interrupted and is followed by another request.
 func (p pacer) Pace(elapsed time.Duration, sent uint64) (wait time.Duration, stop bool) {
 	if p.ctx.Err() != nil {
 		return 0, true

@@ -10,33 +10,31 @@ import (
 	"time"
 )
 
-// Summary are the results of visitors of one kind.
+// Summary holds the results of visitors of one kind.
 type Summary struct {
 	Requests int
-	// Failures are the requests without a correct response, by the time they were sent.
+	// Failures are the requests without a correct response, sorted by the time at which they were sent.
 	Failures []Failure
-	// LongestGap is the longest time without a correct response, by the times at which responses
-	// were complete, from the first visitor to the end. It began at GapAt.
+	// LongestGap is the longest time from the first visitor to the end in which no correct response was completed. It
+	// began at GapAt.
 	LongestGap time.Duration
 	GapAt      time.Time
-	// P50, P99 and Max are the times of correct responses.
+	// P50, P99 and Max are the median, the 99th percentile and the maximum of the times to a correct response.
 	P50, P99, Max time.Duration
-	// Reconnects are connections that were opened because the previous one broke without an
-	// announcement.
+	// Reconnects counts connections that were opened because the previous one broke without an announcement.
 	Reconnects int
-	// Repeated are requests that the client sent again by itself, like browsers, because their
-	// connection broke before a response began.
+	// Repeated counts requests that the client retried on its own, as browsers do, because their connection broke before a
+	// response began.
 	Repeated int
-	// Resets are connections that were reset.
+	// Resets counts connections that were reset.
 	Resets int
-	// Behind is the largest delay of a request. If it is not small, this machine was too busy to
-	// measure well.
+	// Behind is the largest delay of a request. If it is not small, this machine was too busy for an accurate measurement.
 	Behind time.Duration
 }
 
 // Failure is a request without a correct response.
 type Failure struct {
-	// At is when it was sent.
+	// At is the time at which the request was sent.
 	At   time.Time
 	Took time.Duration
 	Page string
@@ -82,7 +80,7 @@ func (f Failure) MarshalJSON() ([]byte, error) {
 	}{f.At, Milliseconds(f.Took), f.Page, f.Kind, f.Detail})
 }
 
-// ByKind counts failures by their kind.
+// ByKind counts failures by kind.
 func ByKind(failures []Failure) map[string]int {
 	counts := map[string]int{}
 	for _, failure := range failures {
@@ -91,7 +89,7 @@ func ByKind(failures []Failure) map[string]int {
 	return counts
 }
 
-// Kinds lists numbers of failures by their kind, such as "3 reset, 1 timeout", or "0".
+// Kinds formats numbers of failures by kind, such as "3 reset, 1 timeout", or "0".
 func Kinds(counts map[string]int) string {
 	if len(counts) == 0 {
 		return "0"
@@ -103,13 +101,12 @@ func Kinds(counts map[string]int) string {
 	return strings.Join(list, ", ")
 }
 
-// Milliseconds is a duration for a report, to a tenth of a millisecond.
+// Milliseconds converts a duration to milliseconds, rounded to a tenth.
 func Milliseconds(d time.Duration) float64 {
 	return math.Round(float64(d)/float64(100*time.Microsecond)) / 10
 }
 
-// longestGap returns the longest time between began and ended in which no response was complete,
-// and when it began.
+// longestGap returns the longest time between began and ended in which no response was completed, and when it began.
 func longestGap(answers []answer, began, ended time.Time) (gap time.Duration, at time.Time) {
 	slices.SortFunc(answers, func(a, b answer) int { return a.at.Compare(b.at) })
 	last := began
@@ -128,7 +125,7 @@ func longestGap(answers []answer, began, ended time.Time) (gap time.Duration, at
 	return gap, at
 }
 
-// quantile returns the time within which the given share of the responses was complete.
+// quantile returns the time within which a share of the responses was complete.
 func quantile(answers []answer, share float64) time.Duration {
 	if len(answers) == 0 {
 		return 0

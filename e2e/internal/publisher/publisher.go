@@ -1,4 +1,4 @@
-// Package publisher runs the real program that builds the site and uploads it.
+// Package publisher runs the real program that builds and uploads the site.
 package publisher
 
 import (
@@ -17,12 +17,12 @@ import (
 
 // Project is a directory in which the program runs, with a site whose build copies its files.
 type Project struct {
-	// Dir is the project's directory, and Site the site's.
+	// Dir is the project's directory, and Site the site's directory.
 	Dir, Site string
 	Bucket    string
-	// Environment is the program's environment besides its settings.
+	// Environment is the program's environment in addition to its settings.
 	Environment []string
-	// Command builds the site.
+	// Command is the command that builds the site.
 	Command string
 	// Inherited are open files that the program inherits.
 	Inherited []*os.File
@@ -30,8 +30,7 @@ type Project struct {
 	program string
 }
 
-// New builds the program of the checkout at root, and creates an empty project for a server's
-// bucket.
+// New builds the program from the checkout at root and creates an empty project for a server's bucket.
 func New(t *testing.T, root string, server *s3server.Server, bucket string) *Project {
 	t.Helper()
 	dir := t.TempDir()
@@ -57,7 +56,7 @@ func (p *Project) Write(t *testing.T, name, content string) {
 	require.NoError(t, os.WriteFile(path, []byte(content), 0o644))
 }
 
-// Run runs a verb, and returns its standard output and how long it took.
+// Run runs a verb of the program and returns its standard output and how long it took.
 func (p *Project) Run(t *testing.T, verb string) (string, time.Duration, error) {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), p.program, verb)

@@ -1,4 +1,4 @@
-// Package s3cmd backs up and restores a directory like the original.
+// Package s3cmd backs up and restores a directory with s3cmd, as the original system does.
 package s3cmd
 
 import (
@@ -23,7 +23,7 @@ type Sync struct {
 	config string
 }
 
-// New returns one for a bucket of a server.
+// New returns a Sync for a bucket of a server.
 func New(t *testing.T, server *s3server.Server, bucket string) Sync {
 	t.Helper()
 	parsed, err := url.Parse(server.URL)
@@ -41,12 +41,12 @@ use_mime_magic = False
 	return Sync{Bucket: "s3://" + bucket + "/", config: config}
 }
 
-// Up makes the bucket equal to the directory.
+// Up makes the bucket equal to the directory and returns how long that took.
 func (s Sync) Up(ctx context.Context, dir string) (time.Duration, error) {
 	return s.run(ctx, "sync", "--delete-removed", dir+"/", s.Bucket)
 }
 
-// Down downloads the whole bucket to the directory.
+// Down downloads the whole bucket to the directory and returns how long that took.
 func (s Sync) Down(ctx context.Context, dir string) (time.Duration, error) {
 	return s.run(ctx, "sync", s.Bucket, dir+"/")
 }

@@ -1,5 +1,5 @@
-// Package s3server runs versitygw, a real S3 server, behind a proxy that counts the traffic and in
-// which a test can intercept requests.
+// Package s3server runs versitygw, a real S3 server, behind a proxy that counts the traffic and lets tests intercept
+// requests.
 package s3server
 
 import (
@@ -23,22 +23,22 @@ import (
 	"immutable-infra/internal/testtool"
 )
 
-// The account of the server.
+// The credentials and the region of the server.
 const (
 	AccessKey = "AKIAEXAMPLE"
 	SecretKey = "secret"
 	Region    = "eu-central-1"
 )
 
-// Traffic is the proxy's traffic: bytes of HTTP with its headers, without TLS.
+// Traffic is the proxy's traffic. Bytes are those of HTTP with headers, without TLS.
 type Traffic struct {
-	// Requests by their method.
+	// Requests counts requests by method.
 	Requests map[string]int
-	// Sent went to the server, Received came from it, in bytes.
+	// Sent is the number of bytes sent to the server, Received the number of bytes received from it.
 	Sent, Received int64
 }
 
-// Total is the number of all requests.
+// Total returns the number of all requests.
 func (t Traffic) Total() (total int) {
 	for _, count := range t.Requests {
 		total += count
@@ -48,7 +48,7 @@ func (t Traffic) Total() (total int) {
 
 // Server is an S3 server on loopback. Its objects are files.
 type Server struct {
-	// URL is that of the proxy, and Direct that of the server itself.
+	// URL is the proxy's URL, and Direct the URL of the server itself.
 	URL, Direct string
 
 	dir string
@@ -58,7 +58,7 @@ type Server struct {
 	intercept func(w http.ResponseWriter, r *http.Request) bool
 }
 
-// Start runs the server until the test ends, with these buckets.
+// Start runs the server with buckets until the test ends.
 func Start(t *testing.T, buckets ...string) *Server {
 	t.Helper()
 	server := &Server{dir: t.TempDir(), traffic: Traffic{Requests: map[string]int{}}}
@@ -76,12 +76,12 @@ func (s *Server) front(t *testing.T, address string) {
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(&url.URL{Scheme: "http", Host: address})
-			// The signature covers it.
+			// The signature covers the host.
 			r.Out.Host = r.In.Host
 		},
-		// No header of its own, and as many connections as requests.
+		// The proxy must not add headers, and must allow as many connections as requests.
 		Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 64},
-		// Clients that disconnect are expected.
+		// Clients are expected to disconnect.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -125,7 +125,7 @@ func (s *Server) Take() Traffic {
 	return taken
 }
 
-// Intercept makes requests pass intercept first, which reports whether it has responded; nil
+// Intercept makes the proxy call intercept for each request. intercept returns true if it has responded itself. nil
 // removes it.
 func (s *Server) Intercept(intercept func(w http.ResponseWriter, r *http.Request) bool) {
 	s.mutex.Lock()
@@ -133,7 +133,7 @@ func (s *Server) Intercept(intercept func(w http.ResponseWriter, r *http.Request
 	s.intercept = intercept
 }
 
-// Path is the file of an object, or the directory of the objects with a prefix.
+// Path returns the file of an object, or the directory of the objects with a prefix.
 func (s *Server) Path(bucket, key string) string {
 	return filepath.Join(s.dir, bucket, filepath.FromSlash(key))
 }
@@ -145,7 +145,7 @@ func (s *Server) Put(t *testing.T, bucket, key, content string) {
 	require.NoError(t, os.WriteFile(path, []byte(content), 0o644))
 }
 
-// Objects are those of a bucket that begin with prefix, with their sizes in bytes.
+// Objects returns the sizes in bytes of a bucket's objects whose keys begin with prefix.
 func (s *Server) Objects(t *testing.T, bucket, prefix string) map[string]int64 {
 	t.Helper()
 	objects := map[string]int64{}
@@ -159,7 +159,7 @@ func (s *Server) Objects(t *testing.T, bucket, prefix string) map[string]int64 {
 			return err
 		}
 		info, err := entry.Info()
-		// The server's own, while it writes.
+		// The server's temporary files begin with a dot.
 		if !strings.HasPrefix(key, ".") && strings.HasPrefix(filepath.ToSlash(key), prefix) {
 			objects[filepath.ToSlash(key)] = info.Size()
 		}
@@ -168,7 +168,7 @@ func (s *Server) Objects(t *testing.T, bucket, prefix string) map[string]int64 {
 	return objects
 }
 
-// Size is the size of a bucket's objects in bytes.
+// Size returns the total size of a bucket's objects in bytes.
 func (s *Server) Size(t *testing.T, bucket string) (size int64) {
 	t.Helper()
 	for _, bytes := range s.Objects(t, bucket, "") {
@@ -177,8 +177,7 @@ func (s *Server) Size(t *testing.T, bucket string) (size int64) {
 	return size
 }
 
-// Age makes all objects of a bucket older by the bucket's clock, which then agrees with a simulated
-// one.
+// Age makes all objects of a bucket older, so that their ages agree with a simulated clock.
 func (s *Server) Age(t *testing.T, bucket string, by time.Duration) {
 	t.Helper()
 	for key := range s.Objects(t, bucket, "") {
@@ -204,7 +203,7 @@ func (l countingListener) Accept() (net.Conn, error) {
 	return countingConn{connection, l.server}, nil
 }
 
-// countingConn is one of them, from the server's point of view.
+// countingConn is the proxy's side of a counted connection.
 type countingConn struct {
 	net.Conn
 	server *Server

@@ -9,15 +9,15 @@ import (
 	"strings"
 )
 
-// Configured are the secrets of a stack's configuration, by their keys. config is
-// the output of `pulumi config --show-secrets --json`.
+// Configured returns the secrets in a stack's configuration, by key. config is the output of
+// `pulumi config --show-secrets --json`.
 func Configured(config []byte) (map[string]string, error) {
 	var values map[string]struct {
 		Value  string
 		Secret bool
 	}
 	if err := json.Unmarshal(config, &values); err != nil {
-		return nil, fmt.Errorf("read the configuration: %w", err)
+		return nil, fmt.Errorf("cannot parse the configuration: %w", err)
 	}
 	secrets := map[string]string{}
 	for key, value := range values {
@@ -28,12 +28,12 @@ func Configured(config []byte) (map[string]string, error) {
 	return secrets, nil
 }
 
-// PrivateKeys are the private keys in a state, each as the longest line of its
-// body. state is the output of `pulumi stack export --show-secrets`.
+// PrivateKeys returns the private keys in a state, each as the longest line of its body. state is the output of
+// `pulumi stack export --show-secrets`.
 func PrivateKeys(state []byte) ([]string, error) {
 	var tree any
 	if err := json.Unmarshal(state, &tree); err != nil {
-		return nil, fmt.Errorf("read the state: %w", err)
+		return nil, fmt.Errorf("cannot parse the state: %w", err)
 	}
 	var keys []string
 	var walk func(node any)
@@ -64,8 +64,8 @@ func PrivateKeys(state []byte) ([]string, error) {
 	return slices.Compact(keys), nil
 }
 
-// PEMKeys are the private keys in a text, each as the longest line of its body. Of lines with the
-// same length it is the last, because all keys of a kind may begin alike.
+// PEMKeys returns the private keys in a text, each as the longest line of its body. Of several longest lines, it
+// returns the last, because all keys of a kind may begin alike.
 func PEMKeys(text string) []string {
 	var keys []string
 	var longest string
@@ -85,7 +85,7 @@ func PEMKeys(text string) []string {
 	return keys
 }
 
-// In reports whether a text contains a secret, plain or encoded as JSON.
+// In reports whether a text contains a secret, in plain text or encoded as JSON.
 func In(content []byte, secret string) bool {
 	if bytes.Contains(content, []byte(secret)) {
 		return true

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestSecretsOfAConfigurationAreThoseMarkedSo(t *testing.T) {
+func TestConfiguredReturnsValuesMarkedAsSecret(t *testing.T) {
 	found, err := Configured(
 		[]byte(`{"p:domain": {"value": "example.org", "secret": false}, "p:key": {"value": "hush", "secret": true}}`),
 	)
@@ -17,7 +17,7 @@ func TestSecretsOfAConfigurationAreThoseMarkedSo(t *testing.T) {
 	require.Equal(t, map[string]string{"p:key": "hush"}, found)
 }
 
-func TestPrivateKeysOfAStateAreFoundWhereverTheyAre(t *testing.T) {
+func TestPrivateKeysAreFoundAnywhereInAState(t *testing.T) {
 	//nolint:lll // a raw string
 	state := `{"deployment": {"resources": [
 		{"outputs": {"privateKey": {"4dabf": "1b47",
@@ -31,13 +31,13 @@ func TestPrivateKeysOfAStateAreFoundWhereverTheyAre(t *testing.T) {
 	require.Equal(t, []string{"AAAA", "BBBB"}, keys)
 }
 
-func TestASecretIsFoundAsJSONWritesIt(t *testing.T) {
+func TestSecretIsFoundInJSON(t *testing.T) {
 	require.True(t, In([]byte("a hush b"), "hush"))
 	require.True(t, In([]byte(`{"a": "https://x/?a=1\u0026b=2"}`), "https://x/?a=1&b=2"))
 	require.False(t, In([]byte("a hus h"), "hush"))
 }
 
-func TestShortProcessesAreSeen(t *testing.T) {
+func TestShortLivedProcessesAreSeen(t *testing.T) {
 	watcher := Watch(t.Context())
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()

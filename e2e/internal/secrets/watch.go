@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// interval is how often the processes are listed. Those with shorter lives may be missed.
+// interval is the time between two listings of the processes. Processes with shorter lives may be missed.
 const interval = 50 * time.Millisecond
 
 // Watcher lists all processes of the machine, including those in containers.
@@ -17,7 +17,7 @@ type Watcher struct {
 	done   chan []byte
 }
 
-// Watch lists the processes repeatedly, with their arguments, until End.
+// Watch lists the processes with their arguments repeatedly until End is called.
 func Watch(ctx context.Context) *Watcher {
 	ctx, cancel := context.WithCancel(ctx)
 	watcher := &Watcher{cancel: cancel, done: make(chan []byte, 1)}
@@ -39,9 +39,9 @@ func Watch(ctx context.Context) *Watcher {
 	return watcher
 }
 
-// list adds the processes that were not seen before, a line each.
+// list adds the processes that were not seen before, one per line.
 func list(seen map[string]bool, all *bytes.Buffer) {
-	// The pattern is valid, and processes may end meanwhile.
+	// The pattern is valid. Processes may end meanwhile.
 	paths, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, path := range paths {
 		arguments, err := os.ReadFile(path)
@@ -54,8 +54,8 @@ func list(seen map[string]bool, all *bytes.Buffer) {
 	}
 }
 
-// End stops, and returns each process that was seen, as a line.
-func (l *Watcher) End() []byte {
-	l.cancel()
-	return <-l.done
+// End stops the watcher and returns the command lines of all processes it saw, one per line.
+func (w *Watcher) End() []byte {
+	w.cancel()
+	return <-w.done
 }

@@ -1,4 +1,4 @@
-// Package serveragent runs the real agent on this machine, like a server.
+// Package serveragent runs the real agent on this machine as on a server.
 package serveragent
 
 import (
@@ -18,17 +18,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Bucket is the name of the backup bucket, and Stack that of the stack.
+// Bucket is the name of the backup bucket, and Stack the name of the stack.
 const (
 	Bucket = "backup"
 	Stack  = "bench"
 )
 
-// holderKey is the record of the server that holds the VIP.
+// holderKey is the key of the record of the server that holds the VIP.
 const holderKey = "handover/holder.json"
 
-// asServer gives a command another server's name, in namespaces of its own: the instance id, if
-// this machine is in EC2, and the host name.
+// asServer runs a command under another server's name in its own namespaces: it sets the host name and, if this
+// machine is an EC2 instance, the instance id.
 const asServer = `
 set -e
 server=$1
@@ -42,7 +42,7 @@ hostname "$server"
 exec "$@"
 `
 
-// Store is the S3 server of the bucket.
+// Store is the S3 server with the bucket.
 type Store interface {
 	Environment() []string
 	Put(t *testing.T, bucket, key, content string)
@@ -50,11 +50,11 @@ type Store interface {
 
 // Program is the built agent.
 type Program struct {
-	// Path is that of the executable.
+	// Path is the executable's path.
 	Path string
 }
 
-// Build builds the agent of the checkout at root.
+// Build builds the agent from the checkout at root.
 func Build(t *testing.T, root string) Program {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "agent")
@@ -69,7 +69,7 @@ func Build(t *testing.T, root string) Program {
 // Server is a server from the agent's point of view.
 type Server struct {
 	Name string
-	// Prometheus is the directory that Prometheus' data directory is in.
+	// Prometheus is the parent of Prometheus' data directory.
 	Prometheus string
 
 	program Program
@@ -77,7 +77,7 @@ type Server struct {
 	dir     string
 }
 
-// Server creates a server, whose bucket is in a store. Its own file says that it holds the VIP.
+// Server creates a server whose bucket is in a store. Its local holder file marks it as holding the VIP.
 func (p Program) Server(t *testing.T, store Store, name string) *Server {
 	t.Helper()
 	s := &Server{Name: name, program: p, store: store, dir: t.TempDir()}
@@ -91,7 +91,7 @@ func (p Program) Server(t *testing.T, store Store, name string) *Server {
 		"SITE_NAMES=example.org", "ACME_DIRECTORY=https://acme.example.org/directory",
 	}
 	require.NoError(t, os.WriteFile(s.path("server.env"), []byte(strings.Join(settings, "\n")+"\n"), 0o644))
-	// Prometheus is no container here: no container runs.
+	// This fake docker lists no containers: Prometheus does not run in one here.
 	require.NoError(t, os.WriteFile(s.path("bin", "docker"), []byte("#!/bin/sh\n"), 0o755))
 	return s
 }
@@ -102,7 +102,7 @@ func (s *Server) path(names ...string) string {
 
 func (s *Server) Data() string { return filepath.Join(s.Prometheus, "data") }
 
-// TakeVIP records in the bucket that this server holds the VIP, like `agent watch`.
+// TakeVIP records in the bucket that this server holds the VIP, as `agent watch` does.
 func (s *Server) TakeVIP(t *testing.T) {
 	t.Helper()
 	s.store.Put(t, Bucket, holderKey, fmt.Sprintf(`{"server":%q,"since":"2026-01-01T00:00:00Z"}`, s.Name))
@@ -110,17 +110,17 @@ func (s *Server) TakeVIP(t *testing.T) {
 
 // Done is the result of a run of the agent.
 type Done struct {
-	// Took is that of the whole process.
+	// Took is how long the whole process ran.
 	Took   time.Duration
 	Stdout string
 	Stderr string
-	// Err is that of the process.
+	// Err is the process's error.
 	Err error
 }
 
 func (d Done) String() string { return fmt.Sprintf("%v\n%s\n%s", d.Err, d.Stdout, d.Stderr) }
 
-// run runs a verb of the agent with these flags.
+// run runs a verb of the agent with flags.
 func (s *Server) run(ctx context.Context, verb string, flags ...string) Done {
 	arguments := []string{"--uts", "--mount"}
 	if os.Geteuid() != 0 {
@@ -138,7 +138,7 @@ func (s *Server) run(ctx context.Context, verb string, flags ...string) Done {
 	return Done{Took: time.Since(begin), Stdout: stdout.String(), Stderr: stderr.String(), Err: err}
 }
 
-// paths are the flags of the verbs that write on a server.
+// paths returns the flags of the verbs that write files on a server.
 func (s *Server) paths() []string {
 	return []string{
 		"--acme-ca", s.path("none"),
@@ -154,7 +154,7 @@ func (s *Server) Backup(ctx context.Context) Done {
 	return s.run(ctx, "backup", append(s.paths(), "--holder-file", s.path("holder"))...)
 }
 
-// Restore runs `agent restore`, before the server has the VIP.
+// Restore runs `agent restore`, as before the server holds the VIP.
 func (s *Server) Restore(ctx context.Context) Done {
 	return s.run(ctx, "restore", append(s.paths(), "--holder-file", s.path("none"), "--project", s.path("project"))...)
 }
@@ -170,12 +170,12 @@ type Verified struct {
 	Fetched  int64   `json:"fetched"`
 	Blocks   int     `json:"blocks"`
 	Seconds  float64 `json:"seconds"`
-	// Fallbacks is how many newer backups were unusable.
+	// Fallbacks is the number of newer backups, which were unusable.
 	Fallbacks int `json:"fallbacks"`
 }
 
-// Verify runs `agent verify`, which restores into an empty directory like a new server. Prometheus'
-// data directory is in dir then.
+// Verify runs `agent verify`, which restores into an empty directory as on a new server. Afterwards, dir contains
+// Prometheus' data directory.
 func (s *Server) Verify(ctx context.Context, dir string) (Verified, Done, error) {
 	done := s.run(ctx, "verify", "--dir", dir)
 	if done.Err != nil {
@@ -188,16 +188,16 @@ func (s *Server) Verify(ctx context.Context, dir string) (Verified, Done, error)
 	return verified, done, nil
 }
 
-// Metric is a metric that the last run wrote.
+// Metric returns the value of a metric that the last run wrote.
 func (s *Server) Metric(name string) (float64, error) {
 	text, err := os.ReadFile(s.metrics())
 	if err != nil {
-		return 0, fmt.Errorf("read the agent's metrics: %w", err)
+		return 0, fmt.Errorf("cannot read the agent's metrics: %w", err)
 	}
 	for line := range strings.Lines(string(text)) {
 		if value, ok := strings.CutPrefix(line, name+" "); ok {
 			return strconv.ParseFloat(strings.TrimSpace(value), 64)
 		}
 	}
-	return 0, errors.New("the agent's metrics do not have " + name)
+	return 0, errors.New("the agent's metrics do not include " + name)
 }

@@ -8,29 +8,28 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 )
 
-// Values is the kind of the series' values.
+// Values is the kind of values that the series have.
 type Values int
 
 const (
-	// Realistic are values like those of the programs of a small server: constants, counters and
-	// gauges.
+	// Realistic means values like those of the programs on a small server: constants, counters and gauges.
 	Realistic Values = iota
-	// Noise are random values: the worst case for every compression.
+	// Noise means random values: the worst case for compression.
 	Noise
 )
 
-// kind is one sort of series.
+// kind is a kind of series.
 type kind struct {
 	name string
-	// The share of series of this kind, in percent.
+	// percent is the share of series of this kind.
 	percent int
-	// start returns the function with the value of each scrape.
+	// start returns a function that returns the value of each scrape.
 	start func(random *rand.Rand) func(random *rand.Rand) float64
 }
 
-// kinds are those of realistic values, in the order of a target's metrics. The shares are those of
-// the node exporter's and Prometheus' own metrics on an idle server (four of five values equal the
-// previous one, and nearly half are 0), adjusted a little towards a busy one.
+// kinds returns the kinds of series with realistic values, in the order of a target's metrics. The shares are
+// those of the node exporter's and Prometheus' own metrics on an idle server (four out of five values equal the
+// previous one, and nearly half are 0), adjusted slightly toward a busy server.
 func kinds() []kind {
 	constant := func(value func(random *rand.Rand) float64) func(*rand.Rand) func(*rand.Rand) float64 {
 		return func(random *rand.Rand) func(*rand.Rand) float64 {
@@ -74,7 +73,7 @@ func kinds() []kind {
 	}
 }
 
-// newSeries creates a server's i-th series, which is one of a target, at this place of a hundred.
+// newSeries creates a server's i-th series, which belongs to a target. place, from 0 to 99, determines its kind.
 func newSeries(server string, i, target, place int, values Values, random *rand.Rand) *series {
 	chosen := kind{"noise", 100, func(*rand.Rand) func(*rand.Rand) float64 {
 		return func(random *rand.Rand) float64 { return random.NormFloat64() }
@@ -94,7 +93,7 @@ func newSeries(server string, i, target, place int, values Values, random *rand.
 	}
 }
 
-// kindAt is the kind of the series at this place of a hundred.
+// kindAt returns the kind of the series at a place from 0 to 99.
 func kindAt(place int) (found kind) {
 	for _, found = range kinds() {
 		if place -= found.percent; place < 0 {

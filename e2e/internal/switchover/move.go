@@ -6,17 +6,17 @@ import (
 	"time"
 )
 
-// Move is how the local cloud moves the VIP: localcloud/README.md.
+// Move describes how the local cloud moves the VIP: see localcloud/README.md.
 type Move struct {
-	// Window is for how long fresh packets do not reach the new server. They arrive at the old one or nowhere: Arrive is
-	// "old" or "nothing".
+	// Window is how long fresh packets do not reach the new server after a move. Arrive is "old" if they reach the old
+	// server, and "nothing" if they are lost.
 	Window time.Duration
 	Arrive string
-	// Connections is for how long established connections live on at the old server: "none", a duration, or "end".
+	// Connections is how long established connections live on at the old server: "none", a duration, or "end".
 	Connections string
 }
 
-// ParseMove reads the output of `localcloud move`.
+// ParseMove parses the output of `localcloud move`.
 func ParseMove(flags string) (Move, error) {
 	var window string
 	var move Move
@@ -25,12 +25,12 @@ func ParseMove(flags string) (Move, error) {
 		move.Window, err = time.ParseDuration(window)
 	}
 	if err != nil {
-		return Move{}, fmt.Errorf("settings of the move %q: %w", strings.TrimSpace(flags), err)
+		return Move{}, fmt.Errorf("cannot parse the settings of the move %q: %w", strings.TrimSpace(flags), err)
 	}
 	return move, nil
 }
 
-// Flags are the arguments of `localcloud move` that set it.
+// Flags returns the arguments with which `localcloud move` sets the move.
 func (m Move) Flags() []string {
 	return []string{"-window", m.Window.String(), "-arrive", m.Arrive, "-connections", m.Connections}
 }
@@ -40,11 +40,11 @@ func (m Move) String() string {
 	return fmt.Sprintf("%s to %s, connections: %s", m.Window, m.Arrive, m.Connections)
 }
 
-// Loses reports whether requests may fail for no fault of the servers: those that arrive nowhere, or whose connection
-// is cut.
+// Loses reports whether requests may fail through no fault of the servers, because their packets are lost or their
+// connection is cut.
 func (m Move) Loses() bool { return m.Lost() > 0 || m.Connections == "none" }
 
-// Lost is for how long after a move packets arrive nowhere.
+// Lost returns how long after a move packets are lost.
 func (m Move) Lost() time.Duration {
 	if m.Arrive == "nothing" {
 		return m.Window

@@ -1,5 +1,4 @@
-// Package switchover judges replacements of the server by their effects outside, and reports them
-// in figures.
+// Package switchover evaluates replacements of the server by their externally visible effects and reports the figures.
 package switchover
 
 import (
@@ -10,30 +9,30 @@ import (
 	"immutable-infra/e2e/internal/load"
 )
 
-// GapLimit is the time within which visitors must get a correct response, in addition to the delay
-// by which this machine was late in asking.
+// GapLimit is the maximum time without a correct response for any visitor, not counting the delay with which this
+// machine sent requests.
 const GapLimit = 250 * time.Millisecond
 
-// NextRequest is when a visitor who keeps a connection sends the next request after a move, at the
-// latest, and then learns that it was cut.
+// NextRequest is the maximum time after a move until a visitor who keeps a connection sends the next request, and then
+// notices that the connection was cut.
 const NextRequest = 500 * time.Millisecond
 
 // associationType is the type of the resource whose creation moves the VIP.
 const associationType = "aws:ec2/eipAssociation:EipAssociation"
 
-// Replacement is an update that created a new server, and its effects.
+// Replacement is an update that created a new server, with its effects.
 type Replacement struct {
 	Generation int
 	// Move is how the VIP moved.
 	Move Move
-	// Began and Ended are of the whole `pulumi up`.
+	// Began and Ended are the times of the whole `pulumi up`.
 	Began, Ended time.Time
 	Engine       engine.Log
 	Load         load.Report
 	Logins       []Login
 }
 
-// Login is one login by SSH with a no-op.
+// Login is an SSH login that runs a no-op.
 type Login struct {
 	At     time.Time
 	Took   time.Duration
@@ -41,7 +40,7 @@ type Login struct {
 	Stderr string
 }
 
-// moves are the steps that moved the VIP.
+// moves returns the steps that moved the VIP.
 func (r Replacement) moves() []engine.Step {
 	var moves []engine.Step
 	for _, step := range r.Engine.Steps {
@@ -52,9 +51,9 @@ func (r Replacement) moves() []engine.Step {
 	return moves
 }
 
-// inFlight reports whether a request sent at a time, which took a while, was in progress while the
-// VIP moved, while packets arrived nowhere, or within a grace after it. A connection that a move cuts
-// gets no response. A move that loses nothing has no excuse.
+// inFlight reports whether a request that was sent at a time and took some time was in progress while the VIP moved,
+// while packets were lost, or within a grace period after that. A connection that a move cuts gets no response. A move
+// that loses nothing excuses no failure.
 func (r Replacement) inFlight(at time.Time, took, grace time.Duration) bool {
 	if !r.Move.Loses() {
 		return false
@@ -67,7 +66,7 @@ func (r Replacement) inFlight(at time.Time, took, grace time.Duration) bool {
 	return false
 }
 
-// moved is how long it took until the VIP was at the new server, or zero.
+// moved returns how long it took until the VIP was at the new server, or zero.
 func (r Replacement) moved() time.Duration {
 	moves := r.moves()
 	if len(moves) == 0 {
@@ -76,8 +75,8 @@ func (r Replacement) moved() time.Duration {
 	return moves[len(moves)-1].Ended.Sub(r.Began)
 }
 
-// split divides failures into those in flight at a move, which are its price, and others. A reset
-// also counts as in flight within a grace after the move.
+// split divides failures into those in flight at a move, which are its price, and others. A reset within a grace period
+// after the move also counts as in flight.
 func (r Replacement) split(failures []load.Failure, grace time.Duration) (inFlight, others []load.Failure) {
 	for _, failure := range failures {
 		grace := grace
@@ -93,8 +92,7 @@ func (r Replacement) split(failures []load.Failure, grace time.Duration) (inFlig
 	return inFlight, others
 }
 
-// Problems are the effects that no visitor and no admin may notice in a replacement. It should be
-// empty.
+// Problems returns the effects that visitors or admins noticed but should not have. It should be empty.
 func (r Replacement) Problems() []string {
 	var problems []string
 	if len(r.moves()) != 1 {
@@ -115,8 +113,8 @@ func (r Replacement) Problems() []string {
 	limit := r.Move.Lost() + GapLimit
 	if gap, behind := r.Load.Fresh.LongestGap, r.Load.Fresh.Behind; gap-behind >= limit {
 		problems = append(problems,
-			fmt.Sprintf("no fresh visitor had an answer for %s from %s on; at most %s is good, and %s by which this machine "+
-				"was late in asking",
+			fmt.Sprintf("no fresh visitor got an answer for %s, beginning %s; the limit is %s plus %s, by which this machine "+
+				"was late",
 				gap.Round(time.Millisecond), r.clock(r.Load.Fresh.GapAt), limit, behind.Round(time.Millisecond)))
 	}
 	if len(r.Logins) == 0 {
@@ -125,7 +123,8 @@ func (r Replacement) Problems() []string {
 	for _, login := range r.Logins {
 		switch {
 		case login.Status == 0 && login.Stderr != "":
-			problems = append(problems, fmt.Sprintf("a login %s printed something: %s", r.clock(login.At), login.Stderr))
+			problems = append(problems,
+				fmt.Sprintf("a login %s printed an unexpected message: %s", r.clock(login.At), login.Stderr))
 		case login.Status != 0 && !r.inFlight(login.At, login.Took, 0):
 			problems = append(problems, fmt.Sprintf("a login %s failed with status %d after %s, not while the VIP moved: %s",
 				r.clock(login.At), login.Status, login.Took.Round(time.Millisecond), login.Stderr))
@@ -134,7 +133,7 @@ func (r Replacement) Problems() []string {
 	return problems
 }
 
-// clock is a time since the beginning of the update.
+// clock formats a time relative to the beginning of the update.
 func (r Replacement) clock(at time.Time) string {
 	return fmt.Sprintf("%.1f s after the update began", at.Sub(r.Began).Seconds())
 }

@@ -10,21 +10,21 @@ import (
 	"immutable-infra/e2e/internal/load"
 )
 
-// examples is how many failures a report shows in full.
+// examples is the maximum number of failures that a report shows in full.
 const examples = 10
 
-// Report has the figures of replacements that were made in the same way.
+// Report holds the figures of replacements that were made in the same way.
 type Report struct {
 	Way string `json:"way"`
 	// Move describes how the VIP moved.
 	Move         string `json:"move"`
 	Replacements int    `json:"replacements"`
-	// Fresh and KeepAlive summarize all replacements: numbers are sums; longest gap, maximum and
-	// behind are the worst; quantiles the medians.
+	// Fresh and KeepAlive summarize all replacements: counts are sums; longest gap, maximum and behind are the worst
+	// values; quantiles are medians.
 	Fresh     Visits `json:"fresh"`
 	KeepAlive Visits `json:"keepAlive"`
 	Logins    Logins `json:"logins"`
-	// Median is the median of each figure by itself, so that parts need not add up.
+	// Median holds the median of each figure by itself, so the parts need not add up.
 	Median Times    `json:"median"`
 	Each   []Figure `json:"each,omitempty"`
 }
@@ -35,9 +35,9 @@ type Figure struct {
 	Fresh     Visits `json:"fresh"`
 	KeepAlive Visits `json:"keepAlive"`
 	Logins    Logins `json:"logins"`
-	// Lines are the output of the steps on the new server.
+	// Lines are the lines of output of the steps on the new server.
 	Lines []Line `json:"lines"`
-	// Failures are the first ones that were not in flight when the VIP moved.
+	// Failures are the first failures that were not in flight when the VIP moved.
 	Failures []load.Failure `json:"failures"`
 	Problems []string       `json:"problems"`
 }
@@ -45,8 +45,7 @@ type Figure struct {
 // Visits are the results of visitors of one kind.
 type Visits struct {
 	Requests int `json:"requests"`
-	// InFlight and Other are failures by their kind: those in progress while the VIP moved, and the
-	// others.
+	// InFlight and Other count failures by kind: those in progress while the VIP moved, and the others.
 	InFlight     map[string]int `json:"failedInFlight"`
 	Other        map[string]int `json:"failedOther"`
 	LongestGapMs float64        `json:"longestGapMs"`
@@ -61,20 +60,20 @@ type Visits struct {
 	BehindMs   float64 `json:"behindMs"`
 }
 
-// Logins are the results of logins by SSH.
+// Logins holds the results of SSH logins.
 type Logins struct {
 	Tried int `json:"tried"`
-	// Cut are those that failed while the VIP moved.
+	// Cut counts those that failed while the VIP moved.
 	Cut    int `json:"cut"`
 	Failed int `json:"failed"`
-	// Told are those that succeeded and wrote to stderr.
+	// Told counts those that succeeded but wrote to stderr.
 	Told int `json:"told"`
 }
 
-// Times are the durations of a replacement.
+// Times holds the durations of a replacement.
 type Times struct {
 	UpMs float64 `json:"upMs"`
-	// MovedMs is from the beginning until the VIP was at the new server.
+	// MovedMs is the time from the beginning until the VIP was at the new server.
 	MovedMs float64 `json:"movedMs"`
 	Parts   []Part  `json:"parts"`
 }
@@ -103,11 +102,11 @@ func NewReport(way string, replacements []Replacement) Report {
 	for _, r := range replacements {
 		figure := r.figure()
 		report.Each = append(report.Each, figure)
-		fresh, keepAlive, times = append(fresh, figure.Fresh), append(keepAlive, figure.KeepAlive), append(times,
-			figure.Times)
+		fresh, keepAlive = append(fresh, figure.Fresh), append(keepAlive, figure.KeepAlive)
+		times = append(times, figure.Times)
 		report.Logins = report.Logins.plus(figure.Logins)
 	}
-	report.Fresh, report.KeepAlive, report.Median = together(fresh), together(keepAlive), medianTimes(times)
+	report.Fresh, report.KeepAlive, report.Median = summarize(fresh), summarize(keepAlive), medianTimes(times)
 	return report
 }
 
@@ -169,7 +168,7 @@ func (l Logins) plus(other Logins) Logins {
 	}
 }
 
-// offset is a time from the beginning of the update, in milliseconds.
+// offset returns a time relative to the beginning of the update, in milliseconds.
 func (r Replacement) offset(at time.Time) float64 { return load.Milliseconds(at.Sub(r.Began)) }
 
 func (r Replacement) times() Times {
@@ -177,7 +176,7 @@ func (r Replacement) times() Times {
 	add := func(name string, from, to time.Time) {
 		times.Parts = append(times.Parts, Part{Name: name, FromMs: r.offset(from), TookMs: load.Milliseconds(to.Sub(from))})
 	}
-	// The update runs the program again when the preview has ended.
+	// The update runs the program again after the preview.
 	program := r.Began
 	if !r.Engine.Previewed.IsZero() {
 		add("preview", r.Began, r.Engine.Previewed)
@@ -200,8 +199,8 @@ func (r Replacement) times() Times {
 	return times
 }
 
-// partName describes the step, with the last word of the type, since resources of different types
-// have the same name.
+// partName describes a step. It includes the last part of the type because resources of different types can have
+// the same name.
 func partName(step engine.Step) string {
 	verb := step.Op
 	switch {
@@ -213,8 +212,8 @@ func partName(step engine.Step) string {
 	return verb + " " + step.Name + " (" + step.Type[strings.LastIndex(step.Type, ":")+1:] + ")"
 }
 
-// together summarizes the results of visitors of one kind in several replacements.
-func together(each []Visits) Visits {
+// summarize summarizes the results of visitors of one kind in several replacements.
+func summarize(each []Visits) Visits {
 	total := Visits{InFlight: map[string]int{}, Other: map[string]int{}}
 	for _, v := range each {
 		total.Requests += v.Requests
@@ -237,7 +236,7 @@ func together(each []Visits) Visits {
 	return total
 }
 
-// medianTimes takes the median of each figure, for each part.
+// medianTimes returns the median of each figure and of each part.
 func medianTimes(each []Times) Times {
 	parts := map[string][]Part{}
 	for _, times := range each {
@@ -263,7 +262,7 @@ func medianTimes(each []Times) Times {
 	return median
 }
 
-// medianOf is the median of a figure of each, the upper one of the two in the middle.
+// medianOf returns the median of a figure. With an even number of values, it is the upper of the two middle ones.
 func medianOf[T any](each []T, figure func(T) float64) float64 {
 	if len(each) == 0 {
 		return 0

@@ -17,8 +17,8 @@ func at(seconds float64) time.Time {
 	return start.Add(time.Duration(seconds * float64(time.Second)))
 }
 
-// good is a replacement in which the VIP moved between its 40th and 41st second without any
-// failure. The move cut connections.
+// good returns a replacement in which the VIP moved between the 40th and the 41st second without failures. The move cut
+// connections.
 func good() Replacement {
 	return Replacement{
 		Generation: 7,
@@ -67,14 +67,14 @@ func TestOnlyRequestsInFlightDuringTheMoveMayFail(t *testing.T) {
 		took time.Duration
 		good bool
 	}{
-		"before the move":             {39, 999 * time.Millisecond, false},
-		"until the move":              {39, time.Second, true},
-		"within the move":             {40.2, 10 * time.Millisecond, true},
-		"over all of it":              {39, 10 * time.Second, true},
-		"from within it on":           {40.9, 10 * time.Second, true},
-		"sent as it ended":            {41, time.Second, true},
-		"after the move":              {41.001, time.Millisecond, false},
-		"while the old one's deleted": {42, time.Millisecond, false},
+		"before the move":              {39, 999 * time.Millisecond, false},
+		"until the move":               {39, time.Second, true},
+		"within the move":              {40.2, 10 * time.Millisecond, true},
+		"during the whole move":        {39, 10 * time.Second, true},
+		"beyond its end":               {40.9, 10 * time.Second, true},
+		"sent as it ended":             {41, time.Second, true},
+		"after the move":               {41.001, time.Millisecond, false},
+		"while the old one is deleted": {42, time.Millisecond, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fresh, keepAlive, login := good(), good(), good()
@@ -94,7 +94,7 @@ func TestOnlyRequestsInFlightDuringTheMoveMayFail(t *testing.T) {
 	}
 }
 
-func TestRequestsThatArriveNowhereMayFail(t *testing.T) {
+func TestRequestsThatAMoveDropsMayFail(t *testing.T) {
 	r := good()
 	r.Move = Move{Window: 6 * time.Second, Arrive: "nothing", Connections: "end"}
 	r.Load.Fresh.LongestGap = 6200 * time.Millisecond
@@ -116,16 +116,16 @@ func TestMoveThatLosesNothingExcusesNothing(t *testing.T) {
 	require.Len(t, r.Problems(), 2)
 }
 
-func TestSettingsOfAMoveAreReadBack(t *testing.T) {
+func TestMoveSettingsRoundTrip(t *testing.T) {
 	move, err := ParseMove("-window 1m30s -arrive nothing -connections end\n")
 	require.NoError(t, err)
 	require.Equal(t, Move{Window: 90 * time.Second, Arrive: "nothing", Connections: "end"}, move)
 	require.Equal(t, []string{"-window", "1m30s", "-arrive", "nothing", "-connections", "end"}, move.Flags())
 	_, err = ParseMove("-window 6 -arrive nothing -connections end")
-	require.ErrorContains(t, err, `settings of the move "-window 6 -arrive nothing -connections end"`)
+	require.ErrorContains(t, err, `cannot parse the settings of the move "-window 6 -arrive nothing -connections end"`)
 }
 
-func TestTableHasALineForTheVisitorsOfEachKind(t *testing.T) {
+func TestTableHasALineForEachKindOfVisitor(t *testing.T) {
 	r := good()
 	r.Load.Fresh.Failures = []load.Failure{failed(40, time.Second), failed(40.1, time.Second), failed(10, time.Second)}
 	r.Load.Fresh.Failures[0].Kind = "timeout"
@@ -135,7 +135,7 @@ func TestTableHasALineForTheVisitorsOfEachKind(t *testing.T) {
 `, Table([]Report{NewReport("project", []Replacement{r})}))
 }
 
-func TestCutOfAKeptConnectionIsNoticedAtTheNextRequest(t *testing.T) {
+func TestCutOfAKeptConnectionMayBeNoticedAtTheNextRequest(t *testing.T) {
 	r := good()
 	r.Load.KeepAlive.Failures = []load.Failure{failed(41.5, time.Millisecond)}
 	require.Empty(t, r.Problems())
@@ -143,7 +143,7 @@ func TestCutOfAKeptConnectionIsNoticedAtTheNextRequest(t *testing.T) {
 	require.Len(t, r.Problems(), 1)
 	r.Load.KeepAlive.Failures = nil
 	r.Load.Fresh.Failures = []load.Failure{failed(41.1, time.Millisecond)}
-	require.Len(t, r.Problems(), 1, "whose connection is new has none that was cut")
+	require.Len(t, r.Problems(), 1, "a fresh visitor has no connection that a move could cut")
 }
 
 func TestEachProblemIsReported(t *testing.T) {
@@ -152,12 +152,12 @@ func TestEachProblemIsReported(t *testing.T) {
 		problem string
 	}{
 		"a gap": {func(r *Replacement) { r.Load.Fresh.LongestGap, r.Load.Fresh.GapAt = 254*time.Millisecond, at(40.1) },
-			"no fresh visitor had an answer for 254ms from 40.1 s after the update began on; at most 250ms is good, and 4ms " +
-				"by which this machine was late in asking"},
+			"no fresh visitor got an answer for 254ms, beginning 40.1 s after the update began; the limit is 250ms plus 4ms, " +
+				"by which this machine was late"},
 		"a failure": {func(r *Replacement) { r.Load.KeepAlive.Failures = []load.Failure{failed(10, 20*time.Millisecond)} },
 			`a visitor with a connection had "reset" for /, sent 10.0 s after the update began, after 20ms, not while the VIP moved: connection reset by peer`},
-		"a question": {func(r *Replacement) { r.Logins[0].Stderr = "REMOTE HOST IDENTIFICATION HAS CHANGED" },
-			"a login 1.0 s after the update began printed something: REMOTE HOST IDENTIFICATION HAS CHANGED"},
+		"a host key warning": {func(r *Replacement) { r.Logins[0].Stderr = "REMOTE HOST IDENTIFICATION HAS CHANGED" },
+			"a login 1.0 s after the update began printed an unexpected message: REMOTE HOST IDENTIFICATION HAS CHANGED"},
 		"no login": {func(r *Replacement) { r.Logins = nil }, "no login was attempted"},
 		"no move": {
 			func(r *Replacement) { r.Engine.Steps = r.Engine.Steps[:1]; r.Logins = r.Logins[:1] }, "the VIP moved 0 times",
@@ -174,7 +174,7 @@ func TestEachProblemIsReported(t *testing.T) {
 	}
 }
 
-func TestThePartsOfAReplacement(t *testing.T) {
+func TestReplacementIsDividedIntoParts(t *testing.T) {
 	require.Equal(t, Times{
 		UpMs:    45000,
 		MovedMs: 41000,
@@ -190,7 +190,7 @@ func TestThePartsOfAReplacement(t *testing.T) {
 	}, NewReport("project", []Replacement{good()}).Each[0].Times)
 }
 
-func TestAReportAddsUpNumbersAndTakesTheWorstGapAndTheMedianOfTimes(t *testing.T) {
+func TestReportHasSumsWorstGapAndMedianTimes(t *testing.T) {
 	slow, worst := good(), good()
 	slow.Ended = at(60)
 	slow.Load.Fresh.LongestGap = 120 * time.Millisecond
@@ -214,7 +214,7 @@ func TestAReportAddsUpNumbersAndTakesTheWorstGapAndTheMedianOfTimes(t *testing.T
 	require.Len(t, report.Each[0].Failures, 1)
 }
 
-func TestAReportShowsAFewFailuresOfThousands(t *testing.T) {
+func TestReportShowsOnlyAFewOfManyFailures(t *testing.T) {
 	r := good()
 	for range 5000 {
 		r.Load.Fresh.Failures = append(r.Load.Fresh.Failures, failed(10, time.Second))
@@ -225,7 +225,7 @@ func TestAReportShowsAFewFailuresOfThousands(t *testing.T) {
 	require.Len(t, report.Each[0].Problems, examples)
 }
 
-func TestReportInJSONHasEmptyLists(t *testing.T) {
+func TestJSONReportHasEmptyLists(t *testing.T) {
 	encoded, err := json.Marshal(NewReport("project", nil))
 	require.NoError(t, err)
 	require.NotContains(t, string(encoded), "null")

@@ -8,7 +8,8 @@ import (
 	"immutable-infra/e2e/internal/load"
 )
 
-// Table shows reports as a table with a line each: failures that the move excuses, and all others, by their kind.
+// Table formats reports as a table with a line for each kind of visitor. It shows the failures that the move
+// excuses, and all others, by kind.
 func Table(reports []Report) string {
 	var text strings.Builder
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
