@@ -1,7 +1,7 @@
 package main
 
 import (
-	_ "embed" // the stack's page
+	_ "embed" // for readme
 	"os"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -11,12 +11,12 @@ import (
 	"immutable-infra/uptime"
 )
 
-// readme is the text of the stack's page at Pulumi Cloud, which fills in outputs.
+// readme is the template of the stack's page in Pulumi Cloud, which fills in the outputs.
 //
 //go:embed Pulumi.README.md
 var readme string
 
-// load reads the configuration, after it has checked the engine's version and the stack's name.
+// load checks the engine's version and the stack's name, and then reads the configuration.
 func load(ctx *pulumi.Context) (*stack.Config, error) {
 	if err := stack.RequirePulumi(ctx); err != nil {
 		return nil, err
@@ -27,7 +27,7 @@ func load(ctx *pulumi.Context) (*stack.Config, error) {
 	return stack.Load(ctx)
 }
 
-// optional is nil for a setting that is not set.
+// optional returns nil for an unset setting.
 func optional(setting string) pulumi.StringPtrInput {
 	if setting == "" {
 		return nil
@@ -35,10 +35,10 @@ func optional(setting string) pulumi.StringPtrInput {
 	return pulumi.String(setting)
 }
 
-// pageTTL is for how many seconds resolvers cache the name of the status page.
+// pageTTL is the TTL of the status page's DNS record, in seconds.
 const pageTTL = 3600
 
-// records are the configured records and the one of the status page.
+// records returns the configured DNS records and the one for the status page.
 func records(config *stack.Config) []components.Record {
 	var records []components.Record
 	for _, record := range config.DNSRecords {

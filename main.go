@@ -1,4 +1,4 @@
-// The website as immutable infrastructure: one stack of it.
+// Command immutable-infra is the Pulumi program that deploys one stack of the website as immutable infrastructure.
 package main
 
 import (
@@ -11,7 +11,7 @@ import (
 	"immutable-infra/stack"
 )
 
-// workDir is the directory of builds.
+// workDir is the directory for builds.
 const workDir = ".build"
 
 func main() {
@@ -28,7 +28,7 @@ func main() {
 	})
 }
 
-// deploy composes the stack. drift describes how UptimeRobot differs from the configuration.
+// deploy registers the resources of the stack. drift describes how UptimeRobot differs from the configuration.
 func deploy(ctx *pulumi.Context, config *stack.Config, bundle server.Bundle, drift []string) error {
 	components.TagResources(ctx)
 
@@ -71,7 +71,7 @@ func deploy(ctx *pulumi.Context, config *stack.Config, bundle server.Bundle, dri
 		return err
 	}
 
-	// The server: a new one for every change. The VIP moves to it when it is ready.
+	// Every change creates a new server. The VIP moves to it when it is ready.
 	web, err := components.NewWebServer(ctx, "web", &components.WebServerArgs{
 		Settings: config.Settings, Secrets: config.Secrets(), Bundle: bundle,
 		Network: network, SshCA: sshCA, Address: vip.Address,
@@ -91,7 +91,7 @@ func deploy(ctx *pulumi.Context, config *stack.Config, bundle server.Bundle, dri
 		return err
 	}
 
-	// The probes from outside, and the guard against an accidental destroy.
+	// External probes, and the guard against an accidental destroy.
 	monitor := uptimeMonitor(config)
 	monitor.Drift, monitor.DependsOn = drift, slices.Concat(cutover.Ready, dns.Ready)
 	uptime, err := components.NewUptimeMonitor(ctx, "uptime", monitor)

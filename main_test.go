@@ -25,30 +25,27 @@ import (
 	"immutable-infra/stack"
 )
 
-// registered is one resource that the program registered.
+// registered is a resource that the program registered.
 type registered struct {
 	Type, Name string
 	Inputs     resource.PropertyMap
 	Protect    bool
-	// Replacing are the inputs whose change replaces the resource, though the provider would update
-	// it.
+	// Replacing lists the inputs whose changes replace the resource, although the provider could update it.
 	Replacing []string
-	// Timeout bounds its creation.
+	// Timeout bounds the creation.
 	Timeout string
-	// Ignored are the inputs whose changes are ignored.
+	// Ignored lists the inputs whose changes are ignored.
 	Ignored []string
-	// URN is its own, Parent its parent's; DependsOn are those of its dependencies.
+	// Parent is the URN of the parent, DependsOn lists the URNs of the dependencies.
 	URN, Parent string
 	DependsOn   []string
-	// Aliases are its URNs in earlier versions of the program.
+	// Aliases lists the URNs that the resource had in earlier versions of the program.
 	Aliases []string
-	// Trigger replaces the resource when it changes. DeletedWith is the URN of the resource whose
-	// deletion includes it.
+	// A change of Trigger replaces the resource. DeletedWith is the URN of the resource whose deletion includes this one.
 	Trigger, DeletedWith string
 }
 
-// cloud stands in for the engine and the providers: it records registrations and responds with
-// made-up ids.
+// cloud stands in for the engine and the providers: it records registrations and responds with made-up ids.
 type cloud struct {
 	mutex     sync.Mutex
 	resources []registered
@@ -68,8 +65,8 @@ func (c *cloud) NewResource(args pulumi.MockResourceArgs) (string, resource.Prop
 	})
 
 	outputs := args.Inputs.Copy()
-	text := func(name, value string) { outputs[resource.PropertyKey(name)] = resource.NewStringProperty(value) }
-	text("arn", "arn:aws:mock:::"+args.Name)
+	set := func(name, value string) { outputs[resource.PropertyKey(name)] = resource.NewStringProperty(value) }
+	set("arn", "arn:aws:mock:::"+args.Name)
 	switch args.TypeToken {
 	case "tls:index/privateKey:PrivateKey":
 		private, public, err := mockKey(args.Name)
@@ -77,24 +74,24 @@ func (c *cloud) NewResource(args pulumi.MockResourceArgs) (string, resource.Prop
 			return "", nil, err
 		}
 		outputs["privateKeyOpenssh"] = resource.MakeSecret(resource.NewStringProperty(private))
-		text("publicKeyOpenssh", public)
+		set("publicKeyOpenssh", public)
 	case "aws:s3/bucketV2:BucketV2":
-		text("bucket", args.Name+"-bucket")
-		text("arn", "arn:aws:s3:::"+args.Name+"-bucket")
+		set("bucket", args.Name+"-bucket")
+		set("arn", "arn:aws:s3:::"+args.Name+"-bucket")
 	case "aws:ec2/eip:Eip":
-		text("publicIp", "198.51.100.7")
-		text("allocationId", "eipalloc-1")
+		set("publicIp", "198.51.100.7")
+		set("allocationId", "eipalloc-1")
 	case "aws:ec2/instance:Instance":
-		text("publicIp", "198.51.100.8")
+		set("publicIp", "198.51.100.8")
 	case "aws:iam/role:Role", "aws:iam/instanceProfile:InstanceProfile":
-		text("name", args.Name)
+		set("name", args.Name)
 	case "command:local:Command":
-		text("stdout", "0123456789abcdef\n")
+		set("stdout", "0123456789abcdef\n")
 	}
 	return args.Name + "-id", outputs, nil
 }
 
-// aliases are the URNs of a registration's aliases.
+// aliases returns the URNs of a registration's aliases.
 func aliases(args pulumi.MockResourceArgs) []string {
 	urns := slices.Clone(args.RegisterRPC.GetAliasURNs())
 	for _, alias := range args.RegisterRPC.GetAliases() {
@@ -106,12 +103,12 @@ func aliases(args pulumi.MockResourceArgs) []string {
 }
 
 func urn(parent, kind, name string) string {
-	above := resource.URN(parent)
-	aboveType := above.QualifiedType()
-	if aboveType == resource.RootStackType {
-		aboveType = ""
+	parentURN := resource.URN(parent)
+	parentType := parentURN.QualifiedType()
+	if parentType == resource.RootStackType {
+		parentType = ""
 	}
-	return string(resource.NewURN(above.Stack(), above.Project(), aboveType, tokens.Type(kind), name))
+	return string(resource.NewURN(parentURN.Stack(), parentURN.Project(), parentType, tokens.Type(kind), name))
 }
 
 func (c *cloud) Call(args pulumi.MockCallArgs) (resource.PropertyMap, error) {
@@ -129,7 +126,7 @@ func mockKey(name string) (private, public string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	// Two random numbers that OpenSSH compares: the same key must be the same text.
+	// Clear the two random check integers of OpenSSH's format, so that the same key has the same text.
 	clear(block.Bytes[98:106])
 	half, err := ssh.NewPublicKey(key.Public())
 	if err != nil {
@@ -138,13 +135,13 @@ func mockKey(name string) (private, public string, err error) {
 	return string(pem.EncodeToMemory(block)), string(ssh.MarshalAuthorizedKey(half)), nil
 }
 
-// deployed are the resources of a stack with the repository's configuration, changed by change.
+// deployed returns the resources of a stack with the repository's configuration, modified by change.
 func deployed(t *testing.T, stackName string, change ...func(values map[string]string)) []registered {
 	t.Helper()
 	return deployedWith(t, stackName, nil, change...)
 }
 
-// deployedWith deploys when there is drift at UptimeRobot.
+// deployedWith is deployed with drift at UptimeRobot.
 func deployedWith(
 	t *testing.T, stackName string, drift []string, change ...func(values map[string]string),
 ) []registered {
@@ -152,7 +149,7 @@ func deployedWith(
 	return deployedFrom(t, stackName, drift, nil, change...)
 }
 
-// deployedFrom deploys from a configuration in which some keys are encrypted.
+// deployedFrom is deployedWith for a configuration in which some keys are encrypted.
 func deployedFrom(
 	t *testing.T, stackName string, drift, encrypted []string, change ...func(values map[string]string),
 ) []registered {
@@ -172,12 +169,11 @@ func deployedFrom(
 	require.NoError(t, err)
 	again, err := stack.Parse(values)
 	require.NoError(t, err)
-	require.Equal(t, again, config, "a component changed its arguments")
+	require.Equal(t, again, config, "a component modified its arguments")
 	return mocks.resources
 }
 
-// configured are the values of the repository's configuration of a stack, in the form in which
-// Pulumi passes them to the program.
+// configured returns the repository's configuration of a stack, in the form in which Pulumi passes it to the program.
 func configured(t *testing.T, stackName string) map[string]string {
 	t.Helper()
 	content, err := os.ReadFile("Pulumi." + stackName + ".yaml")
@@ -202,7 +198,7 @@ func configured(t *testing.T, stackName string) map[string]string {
 		values["acmeCA"] = ""
 		values["victorOpsKey"] = "01234567-89ab-cdef-0123-456789abcdef"
 		values["heartbeatURL"] = "https://uptimerobot.localcloud.test/heartbeat/m1"
-		watched(values)
+		withUptimeRobot(values)
 	}
 	return values
 }
@@ -213,13 +209,13 @@ const (
 		"76543210-89ab-cdef-0123-456789abcdef/site"
 )
 
-// watched configures UptimeRobot.
-func watched(values map[string]string) {
+// withUptimeRobot configures UptimeRobot.
+func withUptimeRobot(values map[string]string) {
 	values["uptimeRobotKey"], values["uptimeRobotWebhook"] = robotKey, robotWebhook
 }
 
 func TestUptimeRobotGetsItsMonitorsAndSecretsStaySecret(t *testing.T) {
-	resources := deployed(t, "production", watched)
+	resources := deployed(t, "production", withUptimeRobot)
 	command := find(t, resources, "command:local:Command", "uptime-robot")
 	environment := command.Inputs["environment"].ObjectValue()
 	require.Equal(t, "https://api.uptimerobot.com/v3", environment["UPTIMEROBOT_API"].StringValue())
@@ -259,22 +255,22 @@ func TestDriftAtUptimeRobotIsCorrectedOnce(t *testing.T) {
 		command := find(t, resources, "command:local:Command", "uptime-robot")
 		return command.Inputs["environment"].ObjectValue()["DIFFERENCES"].StringValue(), command.Ignored
 	}
-	differences, ignored := seen(deployed(t, "production", watched))
+	differences, ignored := seen(deployed(t, "production", withUptimeRobot))
 	require.Empty(t, differences)
 	require.Equal(t, []string{"environment.DIFFERENCES"}, ignored, "corrected drift is no change")
 
 	missing := []string{`there is no monitor "example.org"`}
-	differences, ignored = seen(deployedWith(t, "production", missing, watched))
+	differences, ignored = seen(deployedWith(t, "production", missing, withUptimeRobot))
 	require.Contains(t, differences, missing[0])
 	require.Empty(t, ignored)
-	again, _ := seen(deployedWith(t, "production", missing, watched))
-	require.NotEqual(t, differences, again, "the same once more is another change")
+	again, _ := seen(deployedWith(t, "production", missing, withUptimeRobot))
+	require.NotEqual(t, differences, again, "the same drift again is another change")
 }
 
 func TestNothingIsCreatedWithoutAKeyOfUptimeRobot(t *testing.T) {
 	for name, change := range map[string]func(map[string]string){
 		"no key":         func(map[string]string) {},
-		"no status page": func(values map[string]string) { watched(values); values["statusPage"] = "false" },
+		"no status page": func(values map[string]string) { withUptimeRobot(values); values["statusPage"] = "false" },
 	} {
 		for _, r := range deployed(t, "production", change) {
 			require.NotContains(t, r.Name, "status.", name)
@@ -339,7 +335,7 @@ func TestSSHIsOpenToConfiguredBlocksOnly(t *testing.T) {
 	require.Equal(t, []float64{80, 443}, egress(t, deployed(t, "production")))
 }
 
-// egress are the ports that a server can reach.
+// egress returns the ports that a server can reach.
 func egress(t *testing.T, resources []registered) []float64 {
 	t.Helper()
 	var ports []float64
@@ -352,7 +348,7 @@ func egress(t *testing.T, resources []registered) []float64 {
 	return ports
 }
 
-func TestS10AServerReachesTheMailRelayWhereThereIsOneAndItsPasswordIsSecret(t *testing.T) {
+func TestS10ServerReachesTheConfiguredMailRelayAndItsPasswordIsSecret(t *testing.T) {
 	const password = "correct horse"
 	relay := func(port string) []registered {
 		return deployed(t, "production", func(values map[string]string) {
@@ -362,7 +358,7 @@ func TestS10AServerReachesTheMailRelayWhereThereIsOneAndItsPasswordIsSecret(t *t
 		})
 	}
 	require.Equal(t, []float64{80, 443, 465}, egress(t, relay("465")))
-	require.Equal(t, []float64{80, 443}, egress(t, relay("443")), "EC2 rejects a rule that is there twice")
+	require.Equal(t, []float64{80, 443}, egress(t, relay("443")), "EC2 rejects duplicate rules")
 	resources := relay("587")
 	require.Equal(t, []float64{80, 443, 587}, egress(t, resources))
 
@@ -376,9 +372,9 @@ func TestS10AServerReachesTheMailRelayWhereThereIsOneAndItsPasswordIsSecret(t *t
 	}
 }
 
-func TestS8WithoutGrafanaItsNameIsNowhere(t *testing.T) {
+func TestS8WithoutGrafanaItsNameIsUnused(t *testing.T) {
 	for _, r := range deployed(t, "production",
-		func(values map[string]string) { values["grafana"] = "false"; watched(values) }) {
+		func(values map[string]string) { values["grafana"] = "false"; withUptimeRobot(values) }) {
 		require.NotContains(t, r.Name, "monitoring.")
 		for key, value := range r.Inputs {
 			require.NotContains(t, fmt.Sprint(value), "monitoring.example.org", "%s %s: the input %s", r.Type, r.Name, key)
@@ -393,7 +389,7 @@ func TestTheServersMetadataIsOutOfReachForItsContainers(t *testing.T) {
 	require.Equal(t, 1.0, options["httpPutResponseHopLimit"].NumberValue())
 }
 
-func TestTheServersVolumeIsEncryptedAndGoesWithIt(t *testing.T) {
+func TestServersVolumeIsEncryptedAndDeletedWithIt(t *testing.T) {
 	instance := find(t, deployed(t, "production"), "aws:ec2/instance:Instance", "web").Inputs
 	volume := instance["rootBlockDevice"].ObjectValue()
 	require.True(t, volume["encrypted"].BoolValue())
@@ -416,7 +412,7 @@ func TestServerIsNeverUpdatedInPlace(t *testing.T) {
 	require.Equal(t, []string{"vpcId"}, find(t, resources, "aws:ec2/internetGateway:InternetGateway", "network").Replacing)
 }
 
-func TestAServerThatIsNotReadyReportsBeforePulumiGivesUp(t *testing.T) {
+func TestServerThatIsNotReadyReportsBeforePulumiTimesOut(t *testing.T) {
 	provision := find(t, deployed(t, "production"), "command:remote:Command", "web-provision")
 	require.Equal(t, "15m0s", provision.Timeout)
 	require.Contains(t, provision.Inputs["create"].StringValue(), "sudo /opt/site/bounded provision 870 20 ",
@@ -434,7 +430,7 @@ func TestLoginProbeComesBeforeTheProviderConnects(t *testing.T) {
 	require.Contains(t, login.Ignored, "environment")
 }
 
-func TestTheAddressMovesToAServerThatWasSeenFromOutside(t *testing.T) {
+func TestVIPMovesOnlyToAServerProbedFromOutside(t *testing.T) {
 	resources := deployed(t, "production")
 	for name, expected := range map[string]struct{ address, certificate string }{
 		"web-reachable":  {"198.51.100.8", "any"},
@@ -443,16 +439,16 @@ func TestTheAddressMovesToAServerThatWasSeenFromOutside(t *testing.T) {
 		probe := find(t, resources, "command:local:Command", name).Inputs["environment"].ObjectValue()
 		require.Equal(t, "example.org", probe["NAME"].StringValue(), name)
 		require.Equal(t, expected.address, probe["ADDRESS"].StringValue(), name)
-		require.Equal(t, "443", probe["PORT"].StringValue(), "%s asks no port of the deployer's environment", name)
+		require.Equal(t, "443", probe["PORT"].StringValue(), "%s must not use a port from the deployer's environment", name)
 		require.Equal(t, expected.certificate, probe["CERTIFICATE"].StringValue(), name)
 		require.Equal(t, "web-id", probe["SERVER"].StringValue(), name)
 		require.Equal(t, "0123456789abcdef", probe["RELEASE"].StringValue(), name)
 	}
-	// R6: an update of the content alone ends when the server at the address serves it.
+	// R6: an update of only the content ends when the server that holds the VIP serves it.
 	triggers := find(t, resources, "command:local:Command", "cutover-verify").Inputs["triggers"].ArrayValue()
 	require.Len(t, triggers, 2)
 	require.Equal(t, "0123456789abcdef", triggers[1].StringValue())
-	// Registration follows dependencies: with the mocks, one by one.
+	// Resources are registered in the order of their dependencies, and one at a time with the mocks.
 	var order []string
 	for _, r := range resources {
 		switch r.Name {
@@ -497,14 +493,12 @@ func TestBucketsAreEncryptedVersionedPrivateAndTLSOnly(t *testing.T) {
 	require.False(t, find(t, resources, "aws:s3/bucketV2:BucketV2", "backup").Inputs["forceDestroy"].BoolValue())
 }
 
-// A bucket's name is its prefix and a suffix that is generated for it, so that no two stacks can
-// use the same.
-func TestB2CommandsOfTheSiteNeedNoDirectoryOfTheSite(t *testing.T) {
+func TestB2SiteCommandsDoNotNeedTheSiteDirectory(t *testing.T) {
 	resources := deployed(t, "local")
 	for _, name := range []string{"content-build", "content-sync"} {
 		command := find(t, resources, "command:local:Command", name)
 		require.NotContains(t, command.Inputs, resource.PropertyKey("dir"),
-			"the project's directory is there at each deletion")
+			"only the project's directory is sure to exist at a deletion")
 		require.Equal(t, ":", command.Inputs["delete"].StringValue())
 		environment := command.Inputs["environment"].ObjectValue()
 		require.Equal(t, "site", environment["SITE_DIR"].StringValue())
@@ -512,6 +506,7 @@ func TestB2CommandsOfTheSiteNeedNoDirectoryOfTheSite(t *testing.T) {
 	}
 }
 
+// A bucket's name is its prefix and a generated suffix, so that no two stacks can use the same bucket.
 func TestTwoStacksNeverShareABucket(t *testing.T) {
 	prefixes := map[string]string{}
 	for _, stackName := range []string{"production", "test"} {
@@ -539,7 +534,7 @@ func TestTwoStacksNeverShareABucket(t *testing.T) {
 	require.Len(t, prefixes, 4)
 }
 
-func TestDeletedHistoryIsGoneAfterDays(t *testing.T) {
+func TestDeletedHistoryExpiresAfterDays(t *testing.T) {
 	rules := find(t, deployed(t, "production"), "aws:s3/bucketLifecycleConfigurationV2:BucketLifecycleConfigurationV2",
 		"backup").Inputs["rules"].ArrayValue()
 	kept := map[string]bool{}
@@ -551,11 +546,11 @@ func TestDeletedHistoryIsGoneAfterDays(t *testing.T) {
 			"newerNoncurrentVersions",
 		)
 	}
-	// Keys of the history are used once: the deleted version of each would be the newest for ever.
+	// Keys of the history are never reused: the deleted version of each would be the newest noncurrent one forever.
 	require.Equal(t, map[string]bool{"": true, "history/": false}, kept)
 }
 
-func TestAServerMayDoOnlyWhatItNeeds(t *testing.T) {
+func TestServersHaveOnlyThePermissionsTheyNeed(t *testing.T) {
 	resources := deployed(t, "production")
 	var roles []string
 	for _, r := range resources {
@@ -576,7 +571,7 @@ func TestAServerMayDoOnlyWhatItNeeds(t *testing.T) {
 	]}`, find(t, resources, "aws:iam/rolePolicy:RolePolicy", "web").Inputs["policy"].StringValue())
 }
 
-func TestTheMachineThatDeploysIsLetInByAGroupOfItsOwn(t *testing.T) {
+func TestDeployingMachineIsAdmittedByItsOwnSecurityGroup(t *testing.T) {
 	fromRunner := func(values map[string]string) { values["sshFromRunner"] = "true" }
 	const ruleType = "aws:ec2/securityGroupRule:SecurityGroupRule"
 	t.Setenv("SSH_FROM", "")
@@ -603,7 +598,7 @@ func TestTheMachineThatDeploysIsLetInByAGroupOfItsOwn(t *testing.T) {
 	require.Equal(t, "203.0.113.7/32", blocks.ArrayValue()[0].StringValue())
 	for _, r := range open {
 		require.NotContains(t, r.DependsOn, rule.URN,
-			"%s: deploy.sh deletes the rule, and after a failed update what depends on it with it", r.Name)
+			"%s: deploy.sh deletes the rule, and after a failed update its dependents with it", r.Name)
 	}
 	t.Setenv("SSH_FROM", "0.0.0.0/0")
 	values := configured(t, "production")
@@ -616,7 +611,7 @@ func TestTheMachineThatDeploysIsLetInByAGroupOfItsOwn(t *testing.T) {
 	}
 }
 
-func TestTheBootstrapLoginIsLetInFromKnownAddresses(t *testing.T) {
+func TestBootstrapLoginIsAcceptedFromKnownAddresses(t *testing.T) {
 	userData := func(change func(values map[string]string)) string {
 		return fmt.Sprint(find(t, deployed(t, "production", change), "aws:ec2/instance:Instance", "web").Inputs["userData"])
 	}
@@ -633,7 +628,7 @@ func TestScriptsConnectToOtherHostsIfConfigured(t *testing.T) {
 	}
 }
 
-func TestTheServersRoleNeedsNothingBeyondItsBoundary(t *testing.T) {
+func TestServersRoleNeedsNothingBeyondItsBoundary(t *testing.T) {
 	type statement struct {
 		Effect           string
 		Action, Resource []string
@@ -674,7 +669,7 @@ func TestNoPrivateKeyIsInAPlainInput(t *testing.T) {
 	for _, r := range deployed(t, "production") {
 		for key, value := range r.Inputs {
 			if plain := plainText(value); strings.Contains(plain, "PRIVATE KEY") {
-				t.Errorf("%s %s: the input %s holds a private key in plain", r.Type, r.Name, key)
+				t.Errorf("%s %s: the input %s holds a private key in plain text", r.Type, r.Name, key)
 			}
 			if value.ContainsSecrets() {
 				marked++
@@ -704,7 +699,7 @@ func TestPreviewsShowNoAddress(t *testing.T) {
 	}
 }
 
-// plainText is the part of a value that is not secret.
+// plainText returns the parts of a value that are not secret.
 func plainText(value resource.PropertyValue) string {
 	switch {
 	case value.IsSecret():
@@ -752,15 +747,15 @@ func TestEveryConnectionToAServerPinsItsHostKey(t *testing.T) {
 	require.Equal(t, 3, connections)
 }
 
-func TestTheStacksPageNamesOutputsThatEveryStackHas(t *testing.T) {
+func TestStackPageUsesOnlyOutputsThatEveryStackHas(t *testing.T) {
 	source, err := os.ReadFile("main.go")
 	require.NoError(t, err)
 	exported := map[string]bool{}
-	// One tab: not in an if.
+	// One tab of indentation: not in an if.
 	for _, match := range regexp.MustCompile(`(?m)^\tctx\.Export\("(\w+)"`).FindAllStringSubmatch(string(source), -1) {
 		exported[match[1]] = true
 	}
-	require.True(t, exported["readme"], "Pulumi Cloud takes the page from there")
+	require.True(t, exported["readme"], "Pulumi Cloud reads the page from this output")
 	named := regexp.MustCompile(`\$\{(.*?)\}`).FindAllStringSubmatch(readme, -1)
 	require.NotEmpty(t, named)
 	for _, match := range named {
@@ -770,13 +765,12 @@ func TestTheStacksPageNamesOutputsThatEveryStackHas(t *testing.T) {
 	}
 }
 
-// Before the engine comes to a protected resource, it may delete every resource that no protected
-// one depends on.
-func TestNothingOfAProtectedStackCanBeDeleted(t *testing.T) {
+// Before the engine reaches a protected resource, it may delete every resource that no protected one depends on.
+func TestNoResourceOfAProtectedStackCanBeDeleted(t *testing.T) {
 	for name, change := range map[string]func(map[string]string){
-		"watched":        watched,
-		"not watched":    func(map[string]string) {},
-		"without a zone": func(values map[string]string) { delete(values, "zoneId"); delete(values, "dnsRecords") },
+		"with UptimeRobot":    withUptimeRobot,
+		"without UptimeRobot": func(map[string]string) {},
+		"without a zone":      func(values map[string]string) { delete(values, "zoneId"); delete(values, "dnsRecords") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			resources := deployed(t, "production", change)
@@ -812,7 +806,7 @@ func TestNothingOfAProtectedStackCanBeDeleted(t *testing.T) {
 	}
 }
 
-func TestAStackWhoseRunnerAloneReachesSSHHasNoRuleForOthers(t *testing.T) {
+func TestStackThatAdmitsOnlyItsRunnerHasNoOtherSSHRule(t *testing.T) {
 	resources := deployed(t, "production", func(values map[string]string) {
 		values["sshFromRunner"], values["sshAllowFrom"] = "true", "[]"
 	})

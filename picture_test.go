@@ -12,23 +12,22 @@ import (
 	"immutable-infra/internal/golden"
 )
 
-// componentType begins the types of the program's own components.
+// componentType is the prefix of the types of the program's own components.
 const componentType = "immutable-infra:index:"
 
-// box is a component in the picture.
+// box is a component in the diagram.
 type box struct {
 	kind, name string
 	protected  bool
-	// parts are the names of its resources by their type, needs the components that some of them
-	// depend on.
+	// parts maps types to the names of the component's resources, needs has the components that some of them depend on.
 	parts map[string][]string
 	needs map[string]bool
 }
 
-// boxes are a stack's components by name.
+// boxes returns a stack's components by name.
 func boxes(resources []registered) map[string]*box {
 	all := map[string]*box{}
-	// in is the component of a resource, by URN.
+	// in maps the URN of a resource to its component.
 	in := map[string]*box{}
 	for _, r := range resources {
 		if kind, own := strings.CutPrefix(r.Type, componentType); own {
@@ -36,23 +35,23 @@ func boxes(resources []registered) map[string]*box {
 			in[r.URN] = all[r.Name]
 			continue
 		}
-		of := in[r.Parent]
-		in[r.URN] = of
+		component := in[r.Parent]
+		in[r.URN] = component
 		kind := r.Type[strings.LastIndex(r.Type, ":")+1:]
-		of.parts[kind] = append(of.parts[kind], r.Name)
-		of.protected = of.protected || r.Protect
+		component.parts[kind] = append(component.parts[kind], r.Name)
+		component.protected = component.protected || r.Protect
 	}
 	for _, r := range resources {
-		for _, before := range r.DependsOn {
-			if in[before] != in[r.URN] {
-				in[r.URN].needs[in[before].name] = true
+		for _, dependency := range r.DependsOn {
+			if in[dependency] != in[r.URN] {
+				in[r.URN].needs[in[dependency].name] = true
 			}
 		}
 	}
 	return all
 }
 
-// label is the text of a component in the picture.
+// label returns the text of a component in the diagram.
 func (b *box) label() string {
 	lines := []string{"<b>" + b.kind + "</b>"}
 	for _, kind := range slices.Sorted(maps.Keys(b.parts)) {
@@ -69,7 +68,7 @@ func (b *box) label() string {
 	return strings.Join(lines, "<br/>")
 }
 
-// picture draws components in Mermaid's language.
+// picture draws components as a Mermaid flowchart.
 func picture(all map[string]*box) string {
 	var text strings.Builder
 	text.WriteString("flowchart TB\n")
@@ -80,8 +79,8 @@ func picture(all map[string]*box) string {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
-		for _, before := range slices.Sorted(maps.Keys(all[name].needs)) {
-			fmt.Fprintf(&text, "  %s --> %s\n", name, before)
+		for _, dependency := range slices.Sorted(maps.Keys(all[name].needs)) {
+			fmt.Fprintf(&text, "  %s --> %s\n", name, dependency)
 		}
 	}
 	return text.String()
@@ -116,11 +115,11 @@ left out.
 `
 
 func TestPictureMatchesTheProgram(t *testing.T) {
-	all := boxes(deployed(t, "production", watched))
+	all := boxes(deployed(t, "production", withUptimeRobot))
 	delete(all, "guard")
 	require.Len(t, all, 9)
-	require.True(t, all["web"].needs["content"], "a server that is made before the site is there has nothing to serve")
-	require.True(t, all["cutover"].needs["web"], "the address moves to a server that is ready")
-	require.False(t, all["backup"].needs["web"], "resources that outlive servers need none")
+	require.True(t, all["web"].needs["content"], "a server created before the site is uploaded has nothing to serve")
+	require.True(t, all["cutover"].needs["web"], "the VIP moves to a server that is ready")
+	require.False(t, all["backup"].needs["web"], "resources that outlive servers do not depend on them")
 	golden.Equal(t, "../docs/architecture.md", aboutThePicture+"```mermaid\n"+picture(all)+"```\n")
 }

@@ -16,9 +16,9 @@ import (
 	"immutable-infra/internal/golden"
 )
 
-// complete sets everything that adds a resource or an input.
-func complete(values map[string]string) {
-	watched(values)
+// withEverything sets every setting that adds a resource or an input.
+func withEverything(values map[string]string) {
+	withUptimeRobot(values)
 	values["smtpHost"], values["smtpUser"], values["smtpPassword"] = "smtp.example.net", "site", "correct horse"
 	values["grafanaGitHubId"], values["grafanaGitHubSecret"] = "Iv1.0123456789abcdef", "0123456789abcdef"
 	values["grafanaGitHubOrganizations"] = `["example"]`
@@ -29,24 +29,24 @@ func complete(values map[string]string) {
 	values["dnsRecords"] = `[{"name": "mail.example.org", "type": "A", "values": ["192.0.2.7"]}]`
 }
 
-// The files are for reviewers: a changed line of an existing stack is an update or a replacement.
+// The files are for reviewers: each changed line is an update or a replacement of a resource of an existing stack.
 func TestRegistrationsOfEachStackAreAsReviewed(t *testing.T) {
 	t.Setenv("SSH_FROM", "203.0.113.7/32")
 	for name, resources := range map[string][]registered{
-		"complete": deployed(t, "production", complete),
+		"complete": deployed(t, "production", withEverything),
 		"local":    deployed(t, "local"),
 	} {
 		golden.Equal(t, "registrations-"+name+".txt", registrations(t, resources))
 	}
 }
 
-// testdata/released.txt lists the URNs of a stack that sets everything, as deployed by the previous
-// release. After a release, the URNs of testdata/registrations-complete.txt replace them, and
-// unneeded aliases are removed.
+// testdata/released.txt lists the URNs of a stack that sets everything, as deployed by the previous release. After a
+// release, replace them by the URNs in testdata/registrations-complete.txt, and remove the aliases that are no longer
+// needed.
 func TestStacksOfThePreviousReleaseKeepTheirResources(t *testing.T) {
 	t.Setenv("SSH_FROM", "203.0.113.7/32")
 	kept := map[string]bool{}
-	for _, r := range deployed(t, "production", complete) {
+	for _, r := range deployed(t, "production", withEverything) {
 		for _, urn := range append(r.Aliases, r.URN) {
 			kept[urn] = true
 		}
@@ -59,8 +59,8 @@ func TestStacksOfThePreviousReleaseKeepTheirResources(t *testing.T) {
 	}
 }
 
-// registrations lists resources with their inputs and options. Hashes stand for the user data, which a test of
-// package server shows, and for the site's source.
+// registrations lists resources with their inputs and options. The user data, which a golden file of package server
+// shows, and the site's source are replaced by their hashes.
 func registrations(t *testing.T, resources []registered) string {
 	t.Helper()
 	var entries []string
@@ -104,7 +104,7 @@ func registrations(t *testing.T, resources []registered) string {
 	return short.Replace(strings.Join(entries, ""))
 }
 
-// plain shows what is in secrets and outputs.
+// plain unwraps secrets and outputs.
 func plain(value resource.PropertyValue) (any, bool) {
 	switch {
 	case value.IsSecret():

@@ -14,8 +14,8 @@ const (
 	lifecycleType   = "aws:s3/bucketLifecycleConfigurationV2:BucketLifecycleConfigurationV2"
 )
 
-// before are the resources that one of them waits for, directly or not.
-func before(resources []registered, urn string) map[string]registered {
+// dependencies returns the direct and indirect dependencies of a resource, by URN.
+func dependencies(resources []registered, urn string) map[string]registered {
 	byURN, found := map[string]registered{}, map[string]registered{}
 	for _, r := range resources {
 		byURN[r.URN] = r
@@ -33,15 +33,15 @@ func before(resources []registered, urn string) map[string]registered {
 	return found
 }
 
-func furtherRecord(value string) func(map[string]string) {
+func extraRecord(value string) func(map[string]string) {
 	return func(values map[string]string) {
 		values["dnsRecords"] = `[{"name": "mail.example.org", "type": "A", "values": ["` + value + `"]}]`
 	}
 }
 
-// Route 53 takes 21 to 28 s for a record, S3 30 s for a lifecycle.
+// Route 53 takes 21 to 28 s to create a record, S3 takes 30 s to create a lifecycle.
 func TestMoveOfTheAddressWaitsOnlyForAddressRecords(t *testing.T) {
-	resources := deployed(t, "production", furtherRecord("192.0.2.7"))
+	resources := deployed(t, "production", extraRecord("192.0.2.7"))
 	records, lifecycles := 0, 0
 	for _, r := range resources {
 		switch r.Type {
@@ -51,7 +51,7 @@ func TestMoveOfTheAddressWaitsOnlyForAddressRecords(t *testing.T) {
 			lifecycles++
 		}
 	}
-	waited := before(resources, find(t, resources, associationType, "cutover").URN)
+	waited := dependencies(resources, find(t, resources, associationType, "cutover").URN)
 	require.Contains(t, waited, find(t, resources, "aws:ec2/instance:Instance", "web").URN)
 	addresses := 0
 	for _, r := range waited {
@@ -61,12 +61,12 @@ func TestMoveOfTheAddressWaitsOnlyForAddressRecords(t *testing.T) {
 			addresses++
 		}
 	}
-	require.Positive(t, addresses, "an authority must find the site when its server asks for a certificate")
-	require.Greater(t, records, addresses, "there is no further record that could be waited for")
+	require.Positive(t, addresses, "the authority must reach the site when its server requests a certificate")
+	require.Greater(t, records, addresses, "there is no extra record that the move could wait for")
 	require.Equal(t, 2, lifecycles)
 }
 
-func TestAReplacementChangesNoRecordAndNoLifecycle(t *testing.T) {
+func TestReplacementChangesNoRecordAndNoLifecycle(t *testing.T) {
 	slow := func(generation string) (server resource.PropertyMap, slow map[string]resource.PropertyMap) {
 		resources := deployed(t, "production", func(values map[string]string) { values["generation"] = generation })
 		slow = map[string]resource.PropertyMap{}

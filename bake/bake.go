@@ -1,5 +1,5 @@
-// Package bake watches a server after the VIP moved to it, as visitors see it and by its own report, and returns the
-// VIP to the server before it if visitors fare worse.
+// Package bake watches a server after the VIP has moved to it, by visiting the site and by reading the server's own
+// report, and returns the VIP to the previous server if visitors fare worse.
 package bake
 
 import (
@@ -14,27 +14,27 @@ import (
 	"immutable-infra/server/report"
 )
 
-// ArrivalTimeout is how long EC2 may take to bring new connections to the server that the VIP was associated with.
-// Until the first one arrives, neither the bake time nor a criterion counts.
+// ArrivalTimeout is how long EC2 may take to route new connections to the server that the VIP was associated with. The
+// bake time and the criteria apply only after the first connection arrives.
 const ArrivalTimeout = time.Minute
 
-// Criteria decide when a bake fails: docs/settings.md.
+// Criteria decides when a bake fails: see docs/settings.md.
 type Criteria struct {
-	// Time is how long the new server is watched, in seconds. 0 is no bake.
+	// Time is how long the new server is watched, in seconds. 0 disables the bake.
 	Time int `config:"bakeTime" default:"120" range:"0 600"`
-	// FailedVisits is how many visits in a row fail in a bake that fails. There is one each second.
+	// FailedVisits is the number of consecutive failed visits that fails a bake. There is one visit per second.
 	FailedVisits int `config:"bakeFailedVisits" default:"3" range:"1 60"`
-	// ErrorPercent is by how much the share of responses with a status of 5xx may exceed that of the server before it,
-	// in percent of all responses. The same share of visits may fail.
+	// ErrorPercent is by how much the share of responses with a 5xx status may exceed that of the previous server, in
+	// percentage points. The same percentage of visits may fail.
 	ErrorPercent int `config:"bakeErrorPercent" default:"5" range:"1 100"`
-	// LatencyFactor is how many times slower than the server before it the new one may respond, by the 95th percentile.
-	// Below a quarter of a second it may always be.
+	// LatencyFactor is how many times slower than the previous server the new one may respond, at the 95th percentile.
+	// Latencies below a quarter of a second are always accepted.
 	LatencyFactor int `config:"bakeLatencyFactor" default:"3" range:"1 100"`
-	// FreePercent is how much memory and disk must be available.
+	// FreePercent is the percentage of memory and of disk that must be available.
 	FreePercent int `config:"bakeFreePercent" default:"5" range:"0 50"`
-	// Restarts is how many restarts of containers fail a bake.
+	// Restarts is the number of container restarts that fails a bake.
 	Restarts int `config:"bakeRestarts" default:"2" range:"1 100"`
-	// Patience is for how many seconds the report may be missing or old, or a check of it fail.
+	// Patience is how long the report may be missing or outdated, or one of its checks may fail, in seconds.
 	Patience int `config:"bakePatience" default:"20" range:"5 600"`
 }
 
@@ -42,20 +42,20 @@ const (
 	// visitPause is the time between two visits, reportPause that between two reads of the report.
 	visitPause  = time.Second
 	reportPause = 5 * time.Second
-	// fewVisits is the number of visits before the share of those that failed counts.
-	fewVisits = 20
-	// goodLatency is the latency that is never too high, in seconds.
+	// minVisits is the number of visits from which on the share of failed visits counts.
+	minVisits = 20
+	// goodLatency is the latency that is always accepted, in seconds.
 	goodLatency = 0.25
-	// maxClockError is by how much the server's clock may differ from that of this machine.
+	// maxClockError is the maximum difference between the server's clock and this machine's.
 	maxClockError = 30 * time.Second
-	// returnTimeout bounds the calls that move the VIP, recordTimeout the write of the record before them.
-	returnTimeout = 10 * time.Second
+	// moveTimeout bounds the calls that move the VIP, recordTimeout the write of the record before them.
+	moveTimeout   = 10 * time.Second
 	recordTimeout = 2 * time.Second
-	// maxText is how many bytes of a text of a report are shown: a server that was broken into may report anything.
+	// maxText is how many bytes of a text in a report are shown: a compromised server may report anything.
 	maxText = 500
 )
 
-// Cloud moves the VIP. *awsclient.Client is one.
+// Cloud moves the VIP. *awsclient.Client implements it.
 type Cloud interface {
 	// AddressHolder returns the id of the instance that holds the address, or "".
 	AddressHolder(ctx context.Context, allocationID string) (string, error)
@@ -63,50 +63,50 @@ type Cloud interface {
 	TerminateInstance(ctx context.Context, instanceID string) error
 }
 
-// Bucket is the backup bucket. awsclient.Bucket is one.
+// Bucket is the backup bucket. awsclient.Bucket implements it.
 type Bucket interface {
 	Get(ctx context.Context, key string) ([]byte, error)
 	Put(ctx context.Context, key, contentType string, content []byte) error
 }
 
-// Bake is one bake of a server.
+// Bake is the bake of a server.
 type Bake struct {
 	Criteria
-	// Server and Previous are the ids of the server that is watched and of the one before it. AllocationID is that of
-	// the VIP.
+	// Server and Previous are the instance ids of the server that is watched and of the previous one. AllocationID is the
+	// VIP's.
 	Server, Previous, AllocationID string
 	Cloud                          Cloud
 	Bucket                         Bucket
-	// Visit visits the site at the VIP by a new connection, and fails unless that server responds as it should.
+	// Visit visits the site at the VIP over a new connection. It fails unless that server responds as expected.
 	Visit func(ctx context.Context, server string) error
-	// Log gets a line of progress.
+	// Log receives lines that describe the progress.
 	Log func(line string)
 }
 
-// failure is the record of a bake that failed. It stays in the bucket when the server is gone.
+// failure is the record of a failed bake. It stays in the bucket after the server is terminated.
 type failure struct {
 	Server string         `json:"server"`
 	Time   time.Time      `json:"time"`
 	Reason string         `json:"reason"`
 	Report *report.Report `json:"report,omitempty"`
-	// Kept reports that the server before did not serve any more, and that this one has the VIP again.
+	// Kept is true if the previous server no longer served, so that this one got the VIP back.
 	Kept bool `json:"kept,omitempty"`
 }
 
 func failureKey(server string) string { return "handover/failed/" + server + ".json" }
 
-// Run watches until the time is over. If the bake fails, it returns the VIP and terminates the server; the error is the
-// reason and what became of the VIP then. If ctx ends, both servers stay as they are.
+// Run watches the server for the bake time. If the bake fails, it returns the VIP and terminates the server; the
+// error has the reason, and what happened to the VIP. If ctx ends, both servers are left as they are.
 func (b Bake) Run(ctx context.Context) error {
 	if b.Previous == "" || b.Previous == b.Server {
-		b.Log("no other server held the VIP before: there is none to return it to, and no bake")
+		b.Log("no other server held the VIP before: without a server to return it to, there is no bake")
 		return nil
 	}
 	holder, err := b.Cloud.AddressHolder(ctx, b.AllocationID)
 	if err != nil {
 		return err
 	}
-	earlier := b.earlier(ctx)
+	earlier := b.earlierFailure(ctx)
 	returned := earlier != nil && !earlier.Kept
 	switch {
 	case holder != b.Server && returned:
@@ -114,13 +114,13 @@ func (b Bake) Run(ctx context.Context) error {
 	case holder != b.Server:
 		return fmt.Errorf("the VIP is at %s, not at %s: run `pulumi refresh`, then `pulumi up`", orNone(holder), b.Server)
 	case returned:
-		// The way back was killed before the VIP moved, or the next update moved it again.
-		return b.giveBack(ctx, earlier.Reason, earlier.Report, true)
+		// The return was killed before the VIP moved, or the next update moved the VIP again.
+		return b.returnVIP(ctx, earlier.Reason, earlier.Report, true)
 	case b.Time == 0:
 		return nil
 	}
 	var last *report.Report
-	reason := b.arrive(ctx)
+	reason := b.awaitArrival(ctx)
 	arrived := reason == ""
 	if arrived && ctx.Err() == nil {
 		b.Log(fmt.Sprintf("watching %s for %d s; %s still runs", b.Server, b.Time, b.Previous))
@@ -134,18 +134,18 @@ func (b Bake) Run(ctx context.Context) error {
 	case reason == "":
 		return nil
 	case earlier != nil:
-		return errors.Join(b.failed(reason), b.kept())
+		return errors.Join(b.failedError(reason), b.keptError())
 	}
-	return b.giveBack(ctx, reason, last, arrived)
+	return b.returnVIP(ctx, reason, last, arrived)
 }
 
-// failed is the error of a bake that failed.
-func (b Bake) failed(reason string) error {
+// failedError is the error of a failed bake.
+func (b Bake) failedError(reason string) error {
 	return fmt.Errorf("server %s failed its bake: %s", b.Server, reason)
 }
 
-// arrive waits until a visit arrives at the server and succeeds. It returns why the bake failed, or "".
-func (b Bake) arrive(ctx context.Context) (reason string) {
+// awaitArrival waits until a visit reaches the server and succeeds. It returns why the bake failed, or "".
+func (b Bake) awaitArrival(ctx context.Context) (reason string) {
 	began := time.Now()
 	for {
 		err := b.Visit(ctx, b.Server)
@@ -172,7 +172,7 @@ func (b Bake) watch(ctx context.Context) (reason string, last *report.Report) {
 	defer visits.Stop()
 	defer reports.Stop()
 	visited := visitCount{}
-	trouble := map[string]time.Time{}
+	since := map[string]time.Time{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -186,10 +186,10 @@ func (b Bake) watch(ctx context.Context) (reason string, last *report.Report) {
 			reason = visited.verdict(b.Criteria)
 		case <-reports.C:
 			var found []problem
-			if last, found = b.read(ctx); len(found) > 0 {
+			if last, found = b.readReport(ctx); len(found) > 0 {
 				b.Log(fmt.Sprintf("after %.0f s: %s", time.Since(began).Seconds(), found[0].text))
 			}
-			reason = b.lasting(trouble, found)
+			reason = b.persistent(since, found)
 		}
 		if reason != "" && ctx.Err() == nil {
 			return reason, last
@@ -197,7 +197,7 @@ func (b Bake) watch(ctx context.Context) (reason string, last *report.Report) {
 	}
 }
 
-// visitCount counts visits.
+// visitCount counts visits and failures.
 type visitCount struct {
 	all, failed, inRow int
 	last               error
@@ -218,26 +218,26 @@ func (v *visitCount) verdict(limits Criteria) string {
 	switch {
 	case v.inRow >= limits.FailedVisits:
 		return fmt.Sprintf("%d visits in a row failed: %v", v.inRow, v.last)
-	case v.all >= fewVisits && 100*v.failed > limits.ErrorPercent*v.all:
+	case v.all >= minVisits && 100*v.failed > limits.ErrorPercent*v.all:
 		return fmt.Sprintf("%d of %d visits failed, the last one: %v", v.failed, v.all, v.last)
 	}
 	return ""
 }
 
-// problem is what is wrong by a report. One that may pass fails the bake only if it lasts.
+// problem is a problem in a report. A transient one fails the bake only if it persists.
 type problem struct {
 	name, text string
-	mayPass    bool
+	transient  bool
 }
 
-// lasting returns the first problem that fails the bake. since remembers when each began.
-func (b Bake) lasting(since map[string]time.Time, found []problem) string {
+// persistent returns the first problem that fails the bake. since records when each problem began.
+func (b Bake) persistent(since map[string]time.Time, found []problem) string {
 	now := time.Now()
 	for _, p := range found {
 		if since[p.name].IsZero() {
 			since[p.name] = now
 		}
-		if !p.mayPass || now.Sub(since[p.name]) >= time.Duration(b.Patience)*time.Second {
+		if !p.transient || now.Sub(since[p.name]) >= time.Duration(b.Patience)*time.Second {
 			return p.text
 		}
 	}
@@ -249,8 +249,8 @@ func (b Bake) lasting(since map[string]time.Time, found []problem) string {
 	return ""
 }
 
-// read reads the report and finds its problems.
-func (b Bake) read(ctx context.Context) (*report.Report, []problem) {
+// readReport reads the report and returns its problems.
+func (b Bake) readReport(ctx context.Context) (*report.Report, []problem) {
 	content, err := b.Bucket.Get(ctx, report.Key)
 	if err != nil {
 		return nil, []problem{{"report", fmt.Sprintf("the server sends no report: %v", err), true}}
@@ -266,11 +266,11 @@ func (b Bake) read(ctx context.Context) (*report.Report, []problem) {
 	return &r, b.judge(r, time.Now())
 }
 
-// judge compares a report with the limits.
+// judge returns the problems of a report.
 func (b Bake) judge(r report.Report, now time.Time) []problem {
 	var found []problem
-	add := func(name string, mayPass bool, format string, args ...any) {
-		found = append(found, problem{name, lines.Printable(fmt.Sprintf(format, args...), maxText), mayPass})
+	add := func(name string, transient bool, format string, args ...any) {
+		found = append(found, problem{name, lines.Printable(fmt.Sprintf(format, args...), maxText), transient})
 	}
 	switch age := now.Sub(r.Time); {
 	case age < -maxClockError:
@@ -317,13 +317,13 @@ func value(figure *float64, otherwise float64) float64 {
 	return *figure
 }
 
-// giveBack returns the VIP to the server before, terminates the server, and returns what happened as an error. If the
-// server before does not serve, a server at which visits arrived gets the VIP again.
-func (b Bake) giveBack(ctx context.Context, reason string, last *report.Report, arrived bool) error {
+// returnVIP returns the VIP to the previous server, terminates this server, and returns what happened as an error. If
+// the previous server does not serve, this one gets the VIP back if visits had reached it.
+func (b Bake) returnVIP(ctx context.Context, reason string, last *report.Report, arrived bool) error {
 	decided := time.Now()
 	b.Log("the bake failed: " + reason)
-	failed := b.failed(reason)
-	// First, so that the next update continues from here if this one is killed.
+	failed := b.failedError(reason)
+	// Write the record first, so that the next update continues from here if this one is killed.
 	record := failure{Server: b.Server, Time: decided.UTC(), Reason: reason, Report: last}
 	recorded := b.record(ctx, record)
 	if elsewhere, err := b.move(ctx, b.Server, b.Previous); err != nil {
@@ -336,19 +336,20 @@ func (b Bake) giveBack(ctx context.Context, reason string, last *report.Report, 
 	if recorded != nil {
 		recorded = b.record(ctx, record)
 	}
-	// Until the VIP leads to the server before, visitors reach this one or none.
-	served := b.served(ctx, decided)
+	// Keep this server until the previous one serves: until then, visitors may still reach this one.
+	served := b.awaitPrevious(ctx, decided)
 	if served != nil && (arrived || ctx.Err() != nil) {
 		return errors.Join(failed, recorded, served, b.keep(ctx, record))
 	}
-	// It must not get the VIP again, and no update deletes it before the next one that succeeds.
+	// Terminate the server here, because it must not get the VIP again, and only the next successful update would delete
+	// it.
 	return errors.Join(failed, recorded, served, b.terminate(ctx), b.advice(b.Previous))
 }
 
-// move moves the VIP from one server to another. elsewhere reports that the VIP is at a third one, where another update
-// moved it: it is that one's then.
+// move moves the VIP from one server to another. elsewhere is true if another update has moved the VIP to a third
+// server, where it stays.
 func (b Bake) move(ctx context.Context, from, to string) (elsewhere bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, returnTimeout)
+	ctx, cancel := context.WithTimeout(ctx, moveTimeout)
 	defer cancel()
 	holder, err := b.Cloud.AddressHolder(ctx, b.AllocationID)
 	switch {
@@ -360,8 +361,8 @@ func (b Bake) move(ctx context.Context, from, to string) (elsewhere bool, err er
 	return false, b.Cloud.MoveAddress(ctx, b.AllocationID, to)
 }
 
-// keep moves the VIP to the server that failed, because the one before it does not serve at all. If ctx has ended, the
-// VIP stays.
+// keep moves the VIP back to the server that failed, because the previous one does not serve at all. If ctx has
+// ended, the VIP stays where it is.
 func (b Bake) keep(ctx context.Context, record failure) error {
 	if ctx.Err() != nil {
 		return nil
@@ -371,11 +372,11 @@ func (b Bake) keep(ctx context.Context, record failure) error {
 	}
 	b.Log(fmt.Sprintf("the VIP is at %s again, because %s does not serve", b.Server, b.Previous))
 	record.Kept = true
-	return errors.Join(b.record(ctx, record), b.kept())
+	return errors.Join(b.record(ctx, record), b.keptError())
 }
 
-// kept says that the server that failed keeps the VIP.
-func (b Bake) kept() error {
+// keptError reports that the server that failed keeps the VIP.
+func (b Bake) keptError() error {
 	return fmt.Errorf("the way back failed, because %s does not serve: %s keeps the VIP. Correct the cause and replace it",
 		b.Previous, b.Server)
 }
@@ -391,8 +392,8 @@ func (b Bake) record(ctx context.Context, record failure) error {
 	return b.Bucket.Put(ctx, failureKey(b.Server), "application/json", append(text, '\n'))
 }
 
-// earlier returns the record of an earlier bake of the server that failed, or nil.
-func (b Bake) earlier(ctx context.Context) *failure {
+// earlierFailure returns the record of an earlier failed bake of the server, or nil.
+func (b Bake) earlierFailure(ctx context.Context) *failure {
 	content, err := b.Bucket.Get(ctx, failureKey(b.Server))
 	var record failure
 	if err != nil || json.Unmarshal(content, &record) != nil {
@@ -402,7 +403,7 @@ func (b Bake) earlier(ctx context.Context) *failure {
 	return &record
 }
 
-// terminate ends the server, unless another update moved the VIP to it meanwhile.
+// terminate terminates the server, unless another update has moved the VIP to it in the meantime.
 func (b Bake) terminate(ctx context.Context) error {
 	holder, err := b.Cloud.AddressHolder(ctx, b.AllocationID)
 	if err == nil && holder == b.Server {
@@ -414,8 +415,8 @@ func (b Bake) terminate(ctx context.Context) error {
 	return b.Cloud.TerminateInstance(ctx, b.Server)
 }
 
-// served waits until the server before serves again.
-func (b Bake) served(ctx context.Context, decided time.Time) error {
+// awaitPrevious waits until the previous server serves again.
+func (b Bake) awaitPrevious(ctx context.Context, decided time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, ArrivalTimeout)
 	defer cancel()
 	for {
@@ -432,14 +433,14 @@ func (b Bake) served(ctx context.Context, decided time.Time) error {
 	}
 }
 
-// advice says which server serves, and what to do. The logs of the report name visitors, and the output of an update
-// may be public: they stay in the bucket.
+// advice is an error that names the serving server and says what to do. The logs of the report are only in the bucket,
+// because they name visitors, and the output of an update may be public.
 func (b Bake) advice(serving string) error {
 	return fmt.Errorf("%s serves. Correct the cause and run `pulumi up`: it creates another server. "+
 		"The report, with the last lines of the logs, is in the backup bucket: %s", serving, failureKey(b.Server))
 }
 
-// finish ends the way back of an earlier bake, which was killed. The VIP has left the server.
+// finish completes an earlier return that was killed after the VIP had left the server.
 func (b Bake) finish(ctx context.Context, holder string, earlier failure) error {
 	return errors.Join(b.advice(orNone(holder)), fmt.Errorf("server %s failed its bake at %s: %s",
 		b.Server, earlier.Time.Format(time.RFC3339), earlier.Reason), b.terminate(ctx))

@@ -17,46 +17,46 @@ import (
 	"immutable-infra/server/report"
 )
 
-// world is a cloud with the servers i-old and i-new. The VIP is at i-new.
-type world struct {
+// fakeCloud is a cloud with the servers i-old and i-new. The VIP is at i-new.
+type fakeCloud struct {
 	began  time.Time
 	holder string
-	// moves and terminated are the ids of instances, in order.
+	// moves and terminated have the ids of instances, in order.
 	moves, terminated []string
 	objects           map[string][]byte
 	lines             []string
-	// gone is a server that does not respond any more.
+	// gone is a server that no longer responds, or "".
 	gone string
-	// refuses is the error of a move.
-	refuses error
-	// window is for how long after a move visits do not reach the server that holds the VIP, and inWindow the server that
-	// they reach then, or "". moved is the time of the last move.
+	// moveErr is the error of a move, or nil.
+	moveErr error
+	// window is how long after a move visits do not reach the server that holds the VIP. inWindow is the server that they
+	// reach during that time, or "". moved is the time of the last move.
 	window   time.Duration
 	inWindow string
 	moved    time.Time
-	// broken is the error of a visit of i-new after some time.
+	// broken returns the error of a visit of i-new, by the time since the start.
 	broken func(after time.Duration) error
-	// reports changes the report of i-new after some time. It returns false if there is none.
+	// reports modifies the report of i-new, by the time since the start. It returns false if there is no report.
 	reports func(after time.Duration, r *report.Report) bool
 }
 
-func newWorld() *world {
+func newFakeCloud() *fakeCloud {
 	now := time.Now()
-	return &world{began: now, moved: now, holder: "i-new", objects: map[string][]byte{}}
+	return &fakeCloud{began: now, moved: now, holder: "i-new", objects: map[string][]byte{}}
 }
 
-func (w *world) AddressHolder(context.Context, string) (string, error) { return w.holder, nil }
+func (w *fakeCloud) AddressHolder(context.Context, string) (string, error) { return w.holder, nil }
 
-func (w *world) MoveAddress(_ context.Context, _, instance string) error {
-	if w.refuses != nil {
-		return w.refuses
+func (w *fakeCloud) MoveAddress(_ context.Context, _, instance string) error {
+	if w.moveErr != nil {
+		return w.moveErr
 	}
 	w.holder, w.inWindow, w.moved = instance, w.holder, time.Now()
 	w.moves = append(w.moves, instance)
 	return nil
 }
 
-func (w *world) TerminateInstance(ctx context.Context, instance string) error {
+func (w *fakeCloud) TerminateInstance(ctx context.Context, instance string) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -64,7 +64,7 @@ func (w *world) TerminateInstance(ctx context.Context, instance string) error {
 	return nil
 }
 
-func (w *world) Get(_ context.Context, key string) ([]byte, error) {
+func (w *fakeCloud) Get(_ context.Context, key string) ([]byte, error) {
 	if key != report.Key {
 		if object, found := w.objects[key]; found {
 			return object, nil
@@ -83,19 +83,19 @@ func (w *world) Get(_ context.Context, key string) ([]byte, error) {
 	return json.Marshal(r)
 }
 
-func (w *world) Put(_ context.Context, key, _ string, content []byte) error {
+func (w *fakeCloud) Put(_ context.Context, key, _ string, content []byte) error {
 	w.objects[key] = content
 	return nil
 }
 
-func (w *world) visit(_ context.Context, server string) error {
+func (w *fakeCloud) visit(_ context.Context, server string) error {
 	reached := w.holder
 	if time.Since(w.moved) < w.window {
 		reached = w.inWindow
 	}
 	switch {
 	case reached == "" || reached == w.gone || slices.Contains(w.terminated, reached):
-		// The time of an attempt that nothing answers.
+		// A connection attempt without a response takes this long to fail.
 		time.Sleep(5 * time.Second)
 		return errors.New("dial: i/o timeout")
 	case server != reached:
@@ -106,8 +106,8 @@ func (w *world) visit(_ context.Context, server string) error {
 	return nil
 }
 
-// bake bakes i-new, and returns the error and how long it took.
-func (w *world) bake(ctx context.Context, change func(*Bake)) (time.Duration, error) {
+// bake runs the bake of i-new, and returns how long it took and its error.
+func (w *fakeCloud) bake(ctx context.Context, change func(*Bake)) (time.Duration, error) {
 	b := Bake{
 		Server: "i-new", Previous: "i-old", AllocationID: "eipalloc-1", Cloud: w, Bucket: w, Visit: w.visit,
 		Log: func(line string) { w.lines = append(w.lines, line) },
@@ -123,7 +123,7 @@ func (w *world) bake(ctx context.Context, change func(*Bake)) (time.Duration, er
 
 func TestGoodServerKeepsTheVIPAfterTheBakeTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld()
+		w := newFakeCloud()
 		took, err := w.bake(t.Context(), nil)
 		require.NoError(t, err)
 		require.Equal(t, 120*time.Second, took)
@@ -133,7 +133,7 @@ func TestGoodServerKeepsTheVIPAfterTheBakeTime(t *testing.T) {
 	})
 }
 
-// after returns a change of reports that begins after some time.
+// after returns a function for reports that applies change from some time on.
 func after(begin time.Duration, change func(r *report.Report)) func(time.Duration, *report.Report) bool {
 	return func(at time.Duration, r *report.Report) bool {
 		if at >= begin {
@@ -151,7 +151,7 @@ func figures(change func(f *report.Figures)) func(r *report.Report) {
 	}
 }
 
-// late is an error of each visit but the one at which the bake begins.
+// late makes all visits fail except the first one, with which the bake begins.
 func late(err error) func(time.Duration) error {
 	return func(at time.Duration) error {
 		if at > 0 {
@@ -181,10 +181,10 @@ func TestBrokenServerLosesTheVIP(t *testing.T) {
 			broken: late(errors.New("dial: connection refused")),
 			reason: "3 visits in a row failed: dial: connection refused", within: 3 * time.Second,
 		},
-		"answers every tenth request with 500": {
+		"responds to every tenth request with 500": {
 			broken: every(10), reason: "2 of 20 visits failed, the last one: /: got 500", within: 20 * time.Second,
 		},
-		"answers its visitors with 500": {
+		"responds to its visitors with 500": {
 			reports: after(30*time.Second, figures(func(f *report.Figures) { f.Errors = float(0.1) })),
 			reason:  "10.0 % of the responses are errors; the server before had 0.0 %", within: 50 * time.Second,
 		},
@@ -210,7 +210,7 @@ func TestBrokenServerLosesTheVIP(t *testing.T) {
 			}),
 			reason: "the check php fails: the probe has no answer", within: 30 * time.Second,
 		},
-		"has another time": {
+		"has a wrong clock": {
 			reports: after(0, func(r *report.Report) { r.Time = r.Time.Add(time.Hour) }),
 			reason:  "the server's clock is 3600 s fast", within: 25 * time.Second,
 		},
@@ -229,7 +229,7 @@ func TestBrokenServerLosesTheVIP(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld()
+				w := newFakeCloud()
 				w.broken, w.reports = c.broken, c.reports
 				took, err := w.bake(t.Context(), nil)
 				require.ErrorContains(t, err, "server i-new failed its bake: "+c.reason)
@@ -239,7 +239,7 @@ func TestBrokenServerLosesTheVIP(t *testing.T) {
 				require.Equal(t, []string{"i-new"}, w.terminated)
 				require.Contains(t, string(w.objects["handover/failed/i-new.json"]), strings.Split(c.reason, ":")[0])
 
-				// The same server never gets the VIP again.
+				// This server must never get the VIP again.
 				_, again := w.bake(t.Context(), nil)
 				require.ErrorContains(t, again, "server i-new failed its bake at ")
 				require.Len(t, w.moves, 1)
@@ -248,9 +248,9 @@ func TestBrokenServerLosesTheVIP(t *testing.T) {
 	}
 }
 
-func TestPassingTroubleDoesNotFailABake(t *testing.T) {
+func TestTransientProblemsDoNotFailABake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld()
+		w := newFakeCloud()
 		w.reports = func(at time.Duration, r *report.Report) bool {
 			r.Checks[0].OK = int(at.Seconds())%30 >= 15
 			return at < 70*time.Second || at > 80*time.Second
@@ -266,9 +266,9 @@ func TestPassingTroubleDoesNotFailABake(t *testing.T) {
 	})
 }
 
-func TestServerThatIsAsSlowAsTheOneBeforePasses(t *testing.T) {
+func TestServerAsSlowAsThePreviousOnePasses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld()
+		w := newFakeCloud()
 		w.reports = after(0, func(r *report.Report) {
 			slow, errors := 2.0, 0.3
 			for id, f := range r.Figures {
@@ -284,7 +284,7 @@ func TestServerThatIsAsSlowAsTheOneBeforePasses(t *testing.T) {
 func TestBakeThatIsRepeatedLateUsesTheLastReport(t *testing.T) {
 	for _, ok := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
-			w := newWorld()
+			w := newFakeCloud()
 			w.reports = after(0, func(r *report.Report) {
 				r.Time, r.Last, r.Checks[0].OK = r.Time.Add(-24*time.Hour), true, ok
 			})
@@ -297,10 +297,10 @@ func TestBakeThatIsRepeatedLateUsesTheLastReport(t *testing.T) {
 	}
 }
 
-func TestWithoutAServerBeforeThereIsNoBake(t *testing.T) {
+func TestNoBakeWithoutAPreviousServer(t *testing.T) {
 	for _, previous := range []string{"", "i-new"} {
 		synctest.Test(t, func(t *testing.T) {
-			w := newWorld()
+			w := newFakeCloud()
 			w.broken = func(time.Duration) error { return errors.New("refused") }
 			took, err := w.bake(t.Context(), func(b *Bake) { b.Previous = previous })
 			require.NoError(t, err)
@@ -312,20 +312,20 @@ func TestWithoutAServerBeforeThereIsNoBake(t *testing.T) {
 
 func TestVIPThatCannotReturnStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld()
+		w := newFakeCloud()
 		w.broken = late(errors.New("refused"))
-		w.refuses = errors.New("InvalidInstanceID.NotFound The instance ID 'i-old' does not exist")
+		w.moveErr = errors.New("InvalidInstanceID.NotFound The instance ID 'i-old' does not exist")
 		_, err := w.bake(t.Context(), nil)
 		require.ErrorContains(t, err, "server i-new failed its bake: 3 visits in a row failed")
 		require.ErrorContains(t, err, "the VIP cannot return, and i-new keeps serving: InvalidInstanceID.NotFound")
 		require.Equal(t, "i-new", w.holder)
-		require.Empty(t, w.terminated, "it is all that serves")
+		require.Empty(t, w.terminated, "it is the only server that serves")
 	})
 }
 
 func TestVIPReturnsToTheNewServerIfTheOldOneIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld()
+		w := newFakeCloud()
 		w.gone = "i-old"
 		restarts := 2.0
 		w.reports = after(10*time.Second, figures(func(f *report.Figures) { f.Restarts = &restarts }))
@@ -340,21 +340,21 @@ func TestVIPReturnsToTheNewServerIfTheOldOneIsGone(t *testing.T) {
 		_, again := w.bake(t.Context(), nil)
 		require.ErrorContains(t, again, reason)
 		require.ErrorContains(t, again, kept)
-		require.Len(t, w.moves, 2, "the VIP goes to no server that does not serve twice")
+		require.Len(t, w.moves, 2, "the VIP must not return to i-old a second time")
 		require.Empty(t, w.terminated)
 	})
 }
 
-func TestWayBackThatWasKilledBeforeTheMoveIsFinishedByTheNextUpdate(t *testing.T) {
+func TestReturnKilledBeforeTheMoveIsCompletedByTheNextUpdate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld()
+		w := newFakeCloud()
 		w.broken = late(errors.New("/: got 500"))
-		w.refuses = context.Canceled
+		w.moveErr = context.Canceled
 		_, err := w.bake(t.Context(), nil)
 		require.ErrorIs(t, err, context.Canceled)
 		require.Empty(t, w.moves)
 
-		w.refuses, w.broken = nil, nil
+		w.moveErr, w.broken = nil, nil
 		took, err := w.bake(t.Context(), nil)
 		require.ErrorContains(t, err, "server i-new failed its bake: 3 visits in a row failed: /: got 500")
 		require.Zero(t, took)
@@ -363,9 +363,9 @@ func TestWayBackThatWasKilledBeforeTheMoveIsFinishedByTheNextUpdate(t *testing.T
 	})
 }
 
-func TestServerThatGetsTheVIPDuringTheWayBackIsNotTerminated(t *testing.T) {
+func TestServerThatGetsTheVIPBackDuringTheReturnIsNotTerminated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld()
+		w := newFakeCloud()
 		w.broken = late(errors.New("/: got 500"))
 		_, err := w.bake(t.Context(), func(b *Bake) {
 			b.Visit = func(ctx context.Context, server string) error {
@@ -383,7 +383,7 @@ func TestServerThatGetsTheVIPDuringTheWayBackIsNotTerminated(t *testing.T) {
 
 func TestVIPThatAnotherUpdateMovedIsNotTouched(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld()
+		w := newFakeCloud()
 		w.broken = func(at time.Duration) error {
 			w.holder = "i-newer"
 			return errors.New("another server responds")
@@ -399,7 +399,7 @@ func TestWindowOfTheMoveIsNotCountedAgainstTheServer(t *testing.T) {
 	for name, inWindow := range map[string]string{"the old server responds": "i-old", "nothing arrives": ""} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld()
+				w := newFakeCloud()
 				w.window, w.inWindow = 30*time.Second, inWindow
 				took, err := w.bake(t.Context(), nil)
 				require.NoError(t, err)
@@ -410,14 +410,14 @@ func TestWindowOfTheMoveIsNotCountedAgainstTheServer(t *testing.T) {
 	}
 }
 
-func TestServerThatNoVisitArrivesAtLosesTheVIP(t *testing.T) {
+func TestServerThatNoVisitReachesLosesTheVIP(t *testing.T) {
 	for name, c := range map[string]struct{ inWindow, reason string }{
 		"the old server responds": {"i-old", "no visit arrived at it within 60 s, the last one: another server responds"},
 		"nothing arrives":         {"", "no visit arrived at it within 65 s, the last one: dial: i/o timeout"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld()
+				w := newFakeCloud()
 				w.window, w.inWindow = time.Hour, c.inWindow
 				_, err := w.bake(t.Context(), nil)
 				require.ErrorContains(t, err, "server i-new failed its bake: "+c.reason)
@@ -429,7 +429,7 @@ func TestServerThatNoVisitArrivesAtLosesTheVIP(t *testing.T) {
 
 func TestServerThatFailedServesUntilTheVIPIsBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld()
+		w := newFakeCloud()
 		w.broken = late(errors.New("/: got 500"))
 		w.window = 6 * time.Second
 		w.moved = w.began.Add(-w.window)
@@ -442,9 +442,9 @@ func TestServerThatFailedServesUntilTheVIPIsBack(t *testing.T) {
 	})
 }
 
-func TestKilledWayBackIsFinishedByTheNextUpdate(t *testing.T) {
+func TestReturnKilledAfterTheMoveIsCompletedByTheNextUpdate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld()
+		w := newFakeCloud()
 		w.broken = late(errors.New("/: got 500"))
 		w.window = 6 * time.Second
 		w.moved = w.began.Add(-w.window)
@@ -463,7 +463,7 @@ func TestKilledWayBackIsFinishedByTheNextUpdate(t *testing.T) {
 
 func TestInterruptedBakeLeavesBothServers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld()
+		w := newFakeCloud()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		took, err := w.bake(ctx, nil)
@@ -474,9 +474,9 @@ func TestInterruptedBakeLeavesBothServers(t *testing.T) {
 	})
 }
 
-func TestAFailedBakeShowsNothingOfTheLogs(t *testing.T) {
+func TestFailedBakeShowsNoLogs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld()
+		w := newFakeCloud()
 		w.reports = func(_ time.Duration, r *report.Report) bool {
 			r.Checks[0] = report.Check{Name: "containers", Detail: "web: \x1b]0;exited\a"}
 			r.Logs = map[string][]string{"traefik": {"203.0.113.7 GET /reset?token=secret"}}
@@ -492,17 +492,17 @@ func TestAFailedBakeShowsNothingOfTheLogs(t *testing.T) {
 	})
 }
 
-// FuzzReport reads any report, as one of a server that was broken into.
+// FuzzReport reads arbitrary reports, as a compromised server could send them.
 func FuzzReport(f *testing.F) {
-	w := newWorld()
-	sound, err := w.Get(context.Background(), report.Key)
+	w := newFakeCloud()
+	valid, err := w.Get(context.Background(), report.Key)
 	require.NoError(f, err)
-	f.Add(sound)
+	f.Add(valid)
 	f.Add([]byte(`{"server":"i-new","time":"2026-01-01T00:00:00Z","checks":[{"name":"disk\u001b","detail":"` +
 		strings.Repeat("x", 1000) + `"}],"figures":{"i-new":{"errors":1e308,"latency":-1}},"missing":"\u0000"}`))
 	f.Fuzz(func(t *testing.T, content []byte) {
-		b := Bake{Server: "i-new", Previous: "i-old", Bucket: only(content)}
-		_, found := b.read(t.Context())
+		b := Bake{Server: "i-new", Previous: "i-old", Bucket: constantBucket(content)}
+		_, found := b.readReport(t.Context())
 		for _, problem := range found {
 			require.LessOrEqual(t, len(problem.text), maxText+len("..."))
 			require.NotContains(t, problem.text, "\x1b")
@@ -511,8 +511,8 @@ func FuzzReport(f *testing.F) {
 	})
 }
 
-// only is a bucket in which each object has this content.
-type only []byte
+// constantBucket is a bucket in which every object has the same content.
+type constantBucket []byte
 
-func (o only) Get(context.Context, string) ([]byte, error)       { return o, nil }
-func (o only) Put(context.Context, string, string, []byte) error { return nil }
+func (b constantBucket) Get(context.Context, string) ([]byte, error)       { return b, nil }
+func (b constantBucket) Put(context.Context, string, string, []byte) error { return nil }

@@ -8,13 +8,13 @@ import (
 
 // BackupBucketArgs are the arguments of a BackupBucket.
 type BackupBucketArgs struct {
-	// Protect refuses to delete the bucket and its objects. Default: true.
+	// Protect prevents the deletion of the bucket and its objects. Default: true.
 	Protect *bool `pulumi:"protect"`
 	// VersionsKept is how many noncurrent versions of each object are kept regardless of age, except for those of the
 	// monitoring history. Default: 30.
 	VersionsKept int `pulumi:"versionsKept"`
-	// VersionDays is for how many days at least a noncurrent version is kept. Default: 30, so that objects that a
-	// compromised server deleted can be restored when it is noticed.
+	// VersionDays is the minimum number of days that a noncurrent version is kept. Default: 30, so that objects deleted by
+	// a compromised server can still be restored when the compromise is noticed.
 	VersionDays int `pulumi:"versionDays"`
 }
 
@@ -54,7 +54,7 @@ func NewBackupBucket(
 	if err != nil {
 		return nil, fmt.Errorf("backup bucket %s: %w", name, err)
 	}
-	// Keys of the history are used once: keeping versions of each regardless of age would keep all of them.
+	// Keys of the history are never reused: keeping versions of each key regardless of age would keep everything.
 	history := lifecycleRule{id: "bound-monitoring-history", prefix: "history/", days: rule.days}
 	if _, err := newLifecycle(ctx, name, bucket, rule, history); err != nil {
 		return nil, fmt.Errorf("backup bucket %s: %w", name, err)

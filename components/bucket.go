@@ -17,14 +17,14 @@ type Bucket struct {
 // privateBucket is encrypted, versioned, TLS-only, owned by the account alone, and never public.
 type privateBucket struct {
 	bucket *s3.BucketV2
-	// ready are the resources that protect the objects.
+	// ready lists the resources that protect the objects.
 	ready []pulumi.Resource
 }
 
 func (b *privateBucket) public() Bucket { return Bucket{Name: b.bucket.Bucket, ARN: b.bucket.Arn} }
 
-// newPrivateBucket creates a bucket. With forceDestroy it is deleted together with its objects; without, only when it
-// is empty.
+// newPrivateBucket creates a bucket. With forceDestroy, it can be deleted together with its objects; without it, only
+// when it is empty.
 func newPrivateBucket(
 	ctx *pulumi.Context, name string, forceDestroy bool, parent pulumi.Resource, opts ...pulumi.ResourceOption,
 ) (*privateBucket, error) {
@@ -36,12 +36,12 @@ func newPrivateBucket(
 	if err != nil {
 		return nil, err
 	}
-	of := pulumi.Parent(bucket)
+	child := pulumi.Parent(bucket)
 
 	ownership, err := s3.NewBucketOwnershipControls(ctx, name, &s3.BucketOwnershipControlsArgs{
 		Bucket: bucket.ID(),
 		Rule:   &s3.BucketOwnershipControlsRuleArgs{ObjectOwnership: pulumi.String("BucketOwnerEnforced")},
-	}, of)
+	}, child)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func newPrivateBucket(
 		BlockPublicPolicy:     pulumi.Bool(true),
 		IgnorePublicAcls:      pulumi.Bool(true),
 		RestrictPublicBuckets: pulumi.Bool(true),
-	}, of)
+	}, child)
 	if err != nil {
 		return nil, err
 	}
@@ -60,13 +60,13 @@ func newPrivateBucket(
 			Bucket: bucket.ID(),
 			Rules: s3.BucketServerSideEncryptionConfigurationV2RuleArray{
 				&s3.BucketServerSideEncryptionConfigurationV2RuleArgs{
-					//nolint:lll // the names of the provider
+					//nolint:lll // the provider's names
 					ApplyServerSideEncryptionByDefault: &s3.BucketServerSideEncryptionConfigurationV2RuleApplyServerSideEncryptionByDefaultArgs{
 						SseAlgorithm: pulumi.String("AES256"),
 					},
 				},
 			},
-		}, of)
+		}, child)
 	if err != nil {
 		return nil, err
 	}
@@ -75,15 +75,15 @@ func newPrivateBucket(
 		VersioningConfiguration: &s3.BucketVersioningV2VersioningConfigurationArgs{
 			Status: pulumi.String("Enabled"),
 		},
-	}, of)
+	}, child)
 	if err != nil {
 		return nil, err
 	}
-	// The public access block decides whether a policy is accepted, so it comes first.
+	// The public access block decides whether a policy is accepted, so it must exist first.
 	policy, err := s3.NewBucketPolicy(ctx, name, &s3.BucketPolicyArgs{
 		Bucket: bucket.ID(),
 		Policy: pulumi.JSONMarshal(tlsOnly(bucket.Arn)),
-	}, of, pulumi.DependsOn([]pulumi.Resource{block}))
+	}, child, pulumi.DependsOn([]pulumi.Resource{block}))
 	if err != nil {
 		return nil, err
 	}
@@ -93,11 +93,12 @@ func newPrivateBucket(
 	}, nil
 }
 
-// maxBucketPrefix is what the provider's suffix, which makes a name globally unique, leaves of S3's 63 characters.
+// maxBucketPrefix is S3's limit for names, 63 characters, minus the length of the provider's suffix, which makes a name
+// globally unique.
 const maxBucketPrefix = 37
 
-// bucketPrefix identifies a bucket by stack and purpose. Names of stacks may be longer than those of buckets and have
-// other characters.
+// bucketPrefix returns a name prefix that identifies a bucket by stack and purpose. It shortens the stack's name and
+// replaces characters that S3 does not allow.
 func bucketPrefix(stack, name string) string {
 	allowed := strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
@@ -110,7 +111,7 @@ func bucketPrefix(stack, name string) string {
 	return strings.Trim(allowed, "-") + suffix
 }
 
-// tlsOnly is a bucket policy that denies requests without TLS.
+// tlsOnly returns a bucket policy that denies requests without TLS.
 func tlsOnly(arn pulumi.StringOutput) pulumi.Map {
 	return pulumi.Map{
 		"Version": pulumi.String("2012-10-17"),
@@ -125,20 +126,20 @@ func tlsOnly(arn pulumi.StringOutput) pulumi.Map {
 	}
 }
 
-// noncurrentVersions is the id of the rule for all objects of a bucket.
+// noncurrentVersions is the id of the lifecycle rule for all objects of a bucket.
 const noncurrentVersions = "bound-noncurrent-versions"
 
 // lifecycleRule is a lifecycle rule of a versioned bucket.
 type lifecycleRule struct {
-	// id names the rule, prefix selects the keys; "" selects all.
+	// prefix selects the keys; "" selects all.
 	id, prefix string
-	// versionsKept noncurrent versions of each object are kept regardless of age. Others are deleted days after they
-	// became noncurrent.
+	// versionsKept is how many noncurrent versions of each object are kept regardless of age. The others are deleted when
+	// they have been noncurrent for days.
 	versionsKept int
 	days         int
 }
 
-// newLifecycle bounds the cost of noncurrent versions and incomplete uploads. Of several rules for an object, S3
+// newLifecycle bounds the cost of noncurrent versions and incomplete uploads. If several rules match an object, S3
 // applies the one that deletes it first.
 func newLifecycle(
 	ctx *pulumi.Context, name string, bucket *privateBucket, rules ...lifecycleRule,

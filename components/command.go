@@ -11,15 +11,15 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// Every command resource of the program has one of two meanings: it runs once for a set of triggers, or, as a
-// reconcilingCommand, for each change of the desired state.
+// There are two kinds of command resources: one runs once for a set of triggers; the other, a reconcilingCommand, runs
+// for each change of the desired state.
 //
-// The command provider would run the first kind again for any changed input, and take what that prints for the
-// resource's output. So changes of all inputs but the triggers are ignored; a replacement, which the triggers decide,
-// uses the new values nevertheless. Update and delete are no-ops.
+// The command provider would rerun a command of the first kind whenever an input changes, and replace the resource's
+// output by what the rerun prints. Changes of all inputs except the triggers are therefore ignored; a replacement,
+// which only the triggers cause, uses the new values nevertheless. Update and delete are no-ops.
 const noop = ":"
 
-// runsOnceOptions ignore changes of a command resource until its triggers change.
+// runsOnceOptions makes a command resource ignore all changes except those of its triggers.
 func runsOnceOptions() pulumi.ResourceOption {
 	return pulumi.IgnoreChanges([]string{
 		"create", "update", "delete", "interpreter", "dir", "environment", "stdin", "logging", "addPreviousOutputInEnv",
@@ -29,12 +29,12 @@ func runsOnceOptions() pulumi.ResourceOption {
 
 // localCommand is a command on the machine that runs pulumi.
 type localCommand struct {
-	// Script runs in bash, in the project's directory. Its standard output is the resource's.
+	// Script runs in bash, in the project's directory. Its standard output is the resource's output.
 	Script      string
 	Environment pulumi.StringMapInput
 	// Stdin is for a secret. Optional.
 	Stdin pulumi.StringInput
-	// Triggers identify everything that the command's result depends on.
+	// Triggers identifies everything that the command's result depends on.
 	Triggers pulumi.Array
 	Timeout  string
 }
@@ -66,19 +66,19 @@ func newLocalCommand(
 
 // reconcilingCommand is an idempotent command on the machine that runs pulumi. Each change of an input runs Update.
 type reconcilingCommand struct {
-	// Create, Update and Delete run in bash, in the project's directory. Update and Delete find the last output in
-	// PULUMI_COMMAND_STDOUT.
+	// Create, Update and Delete run in bash, in the project's directory. For Update and Delete, PULUMI_COMMAND_STDOUT
+	// contains the last output.
 	Create, Update, Delete string
 	Environment            pulumi.StringMap
-	// Stdin is for secrets: it is on no command line, and encrypted in the state.
+	// Stdin is for secrets: it is not on a command line, and is encrypted in the state.
 	Stdin pulumi.StringInput
-	// Drift describes how the actual state differs from the desired one; "" is none. It makes Update run once.
+	// Drift describes how the actual state differs from the desired one; "" if it does not. Drift makes Update run once.
 	Drift string
-	// Timeout bounds each of them.
+	// Timeout bounds each of the three commands.
 	Timeout time.Duration
 }
 
-// driftVariable is the environment variable that contains the drift: its change makes the engine run Update.
+// driftVariable is the environment variable that contains the drift: a change of its value makes the engine run Update.
 const driftVariable = "DIFFERENCES"
 
 func newReconcilingCommand(
@@ -87,10 +87,10 @@ func newReconcilingCommand(
 	environment := maps.Clone(command.Environment)
 	environment[driftVariable] = pulumi.String("")
 	if command.Drift == "" {
-		// Drift that was corrected is no change.
+		// Drift that was corrected must not count as a change.
 		opts = append(opts, pulumi.IgnoreChanges([]string{"environment." + driftVariable}))
 	} else {
-		// The same drift may occur again, and is another change then.
+		// If the same drift occurs again, it must count as a new change.
 		now := time.Now().UTC().Format(time.RFC3339Nano)
 		environment[driftVariable] = pulumi.String(fmt.Sprintf("%s: %s", now, command.Drift))
 	}
@@ -114,25 +114,25 @@ func newReconcilingCommand(
 	return resource, nil
 }
 
-// goRun is a script that compiles and runs one of the project's own programs: Go is the one tool on every machine that
-// deploys. It compiles at run time, since a deletion runs without the Pulumi program. Pulumi kills the shell alone when
-// it times out, so exec replaces the shell by the program.
+// goRun returns a script that compiles and runs one of the project's own programs: Go is the only tool that every
+// deploying machine has. It compiles at run time, because a deletion runs without the Pulumi program. On a timeout,
+// Pulumi kills only the shell, so exec replaces the shell with the program.
 func goRun(program, args string) string {
 	return fmt.Sprintf("CGO_ENABLED=0 go build -trimpath -buildvcs=false -o .build/bin/%[1]s/ ./%[1]s/cmd"+
 		" && exec .build/bin/%[1]s/cmd %[2]s", program, args)
 }
 
-// compileTimeout bounds the compilation of one of these programs.
+// compileTimeout bounds the compilation by goRun.
 const compileTimeout = 2 * time.Minute
 
-// probe probes the site from the machine that runs pulumi, by probe/cmd.
+// probe runs probe/cmd, which probes the site from the machine that runs pulumi.
 type probe struct {
-	// Name is the site's name, Address the IPv4 address to probe.
+	// Name is the site's domain name, Address the IPv4 address to probe.
 	Name    string
 	Address pulumi.StringInput
-	// Roots is the path of a PEM file with the trusted authorities. Default: those of the machine.
+	// Roots is the path of a PEM file with the trusted authorities. Default: the machine's.
 	Roots string
-	// AnyCertificate skips the verification of the certificate: a server without the VIP may have none yet.
+	// AnyCertificate skips certificate verification: a server without the VIP may not have a valid certificate yet.
 	AnyCertificate bool
 	// Server is the id of the instance that must respond, Release the release that it must serve.
 	Server  pulumi.StringInput
@@ -152,7 +152,7 @@ func newProbe(ctx *pulumi.Context, name string, probe probe, opts ...pulumi.Reso
 		Environment: pulumi.StringMap{
 			"NAME":        pulumi.String(probe.Name),
 			"ADDRESS":     probe.Address,
-			"PORT":        pulumi.String("443"), // not the one of the deployer's environment
+			"PORT":        pulumi.String("443"), // overrides PORT in the deployer's environment
 			"ROOTS":       pulumi.String(probe.Roots),
 			"CERTIFICATE": pulumi.String(certificate),
 			"SERVER":      probe.Server,
@@ -160,7 +160,7 @@ func newProbe(ctx *pulumi.Context, name string, probe probe, opts ...pulumi.Reso
 			"WITHIN":      pulumi.String(strconv.Itoa(int(probe.Within.Seconds()))),
 		},
 		Triggers: probe.Triggers,
-		// The program ends by itself, with a better error than Pulumi's.
+		// The program times out first, with a better error than Pulumi's.
 		Timeout: (compileTimeout + probe.Within + reportTimeout).String(),
 	}, opts...)
 }
@@ -187,8 +187,8 @@ func (c sshConnection) args() remote.ConnectionArgs {
 	}
 }
 
-// onceForServer are the options of commands that run on a server once. Its address changes when the VIP moves to it,
-// and its bootstrap user is removed then: neither may make the provider connect again.
+// onceForServer returns the options of commands that run on a server once. When the VIP moves to the server, its
+// address changes and its bootstrap user is removed: neither may make the provider connect again.
 func onceForServer(server pulumi.Resource, timeout time.Duration) pulumi.ResourceOption {
 	return pulumi.Composite(
 		runsOnceOptions(),

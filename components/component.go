@@ -1,10 +1,9 @@
-// Package components are the parts of one stack, each a Pulumi component.
+// Package components contains the parts of a stack, each a Pulumi component.
 //
-// A component reads no configuration: everything arrives in its Args, which it does not change.
-// Their fields are mandatory unless their comment calls them optional or states a default. A field
-// that may come from another resource is an Input; a field that decides which resources exist is
-// plain. Ready lists the resources that another component has to wait for, since the SDK ignores
-// the component itself in DependsOn.
+// A component reads no configuration: it gets everything from its Args, and does not modify them. Fields of Args are
+// mandatory unless their comment calls them optional or states a default. A field whose value may come from another
+// resource is an Input; a field that decides which resources exist is a plain value. Ready lists the resources that
+// other components must wait for, because the SDK ignores the component itself in DependsOn.
 package components
 
 import (
@@ -17,17 +16,17 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// token is the type token of a component.
+// token returns the type token of a component.
 func token(name string) string {
 	return "immutable-infra:index:" + name
 }
 
-// TagResources tags every resource of the program that takes tags with its name, the project and the stack. It comes
-// before the first resource.
+// TagResources tags every resource that supports tags with its name, the project and the stack. Call it before
+// registering any resource.
 func TagResources(ctx *pulumi.Context) {
 	tagged := reflect.TypeFor[pulumi.StringMapInput]()
-	// It never fails.
 	type result = pulumi.ResourceTransformationResult
+	// RegisterStackTransformation never fails.
 	_ = ctx.RegisterStackTransformation(func(args *pulumi.ResourceTransformationArgs) *result {
 		inputs := reflect.Indirect(reflect.ValueOf(args.Props))
 		if inputs.Kind() != reflect.Struct {
@@ -44,9 +43,8 @@ func TagResources(ctx *pulumi.Context) {
 	})
 }
 
-// formerly is the alias of a resource that earlier versions of the program created in another
-// component.
-func formerly(ctx *pulumi.Context, component, componentName, name string) pulumi.ResourceOption {
+// movedFrom returns the alias of a resource that earlier versions of the program created in another component.
+func movedFrom(ctx *pulumi.Context, component, componentName, name string) pulumi.ResourceOption {
 	parent := pulumi.CreateURN(pulumi.String(componentName), pulumi.String(token(component)), nil,
 		pulumi.String(ctx.Project()), pulumi.String(ctx.Stack()))
 	return pulumi.Aliases([]pulumi.Alias{{Name: pulumi.String(name), ParentURN: parent}})
@@ -54,7 +52,7 @@ func formerly(ctx *pulumi.Context, component, componentName, name string) pulumi
 
 var errNoArgs = errors.New("no Args given")
 
-// required names the mandatory Args that are missing, in alphabetical order.
+// required returns an error that lists the missing mandatory Args in alphabetical order, or nil.
 func required(args map[string]bool) error {
 	var missing []error
 	for _, name := range slices.Sorted(maps.Keys(args)) {

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// noResources fails the test when a resource is registered.
 type noResources struct{ t *testing.T }
 
 func (m noResources) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {

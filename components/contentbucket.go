@@ -12,22 +12,22 @@ import (
 
 // ContentBucketArgs are the arguments of a ContentBucket.
 type ContentBucketArgs struct {
-	// SiteDir is the directory of the Jekyll site. Relative paths start at the project's directory.
+	// SiteDir is the directory of the Jekyll site. A relative path is relative to the project's directory.
 	SiteDir string `pulumi:"siteDir"`
-	// WorkDir is the directory of builds.
+	// WorkDir is the directory for builds.
 	WorkDir string `pulumi:"workDir"`
 	// Region is the bucket's AWS region.
 	Region string `pulumi:"region"`
 	// JekyllEnv is JEKYLL_ENV of the build. Default: production.
 	JekyllEnv string `pulumi:"jekyllEnv"`
-	// BuildCommand builds the site into _site. Default: jekyll build, by bundler if the site has a Gemfile.
+	// BuildCommand builds the site into _site. Default: jekyll build, with bundler if the site has a Gemfile.
 	BuildCommand string `pulumi:"buildCommand"`
 }
 
 // ContentBucket is the bucket from which every server downloads the site, and the site in it:
 //
 //	site/<path>   the files of the build
-//	SHA256SUMS    their list, in sha256sum's format; uploaded last
+//	SHA256SUMS    the list of these files, in sha256sum's format; uploaded last
 type ContentBucket struct {
 	pulumi.ResourceState
 
@@ -36,7 +36,7 @@ type ContentBucket struct {
 	Release pulumi.StringOutput `pulumi:"release"`
 	// Ready is the upload of the site.
 	Ready []pulumi.Resource
-	// Lifecycle bounds noncurrent versions. A server does not need it.
+	// Lifecycle bounds noncurrent versions. Servers do not need to wait for it.
 	Lifecycle pulumi.Resource
 }
 
@@ -56,7 +56,7 @@ func NewContentBucket(
 	if jekyllEnv == "" {
 		jekyllEnv = "production"
 	}
-	// The site is built when its source changes, and at no other time.
+	// The site is built only when its source changes.
 	sourceHash, err := publish.SiteHash(args.SiteDir, args.WorkDir)
 	if err != nil {
 		return nil, fmt.Errorf("content bucket %s: %w", name, err)
@@ -65,13 +65,13 @@ func NewContentBucket(
 	if err := ctx.RegisterComponentResource(token("ContentBucket"), name, content, opts...); err != nil {
 		return nil, err
 	}
-	// Its content can be built again.
+	// The content can be rebuilt, so the bucket may be deleted together with it.
 	bucket, err := newPrivateBucket(ctx, name, true, content)
 	if err != nil {
 		return nil, fmt.Errorf("content bucket %s: %w", name, err)
 	}
-	// Noncurrent versions serve inspection, not a rollback, which builds from the source. The sync does not wait for the
-	// lifecycle: S3 takes 30 s.
+	// Noncurrent versions are for inspection only: a rollback rebuilds from the source. The sync does not wait for the
+	// lifecycle, which S3 takes 30 s to create.
 	content.Lifecycle, err = newLifecycle(ctx, name, bucket, lifecycleRule{id: noncurrentVersions, days: 30})
 	if err != nil {
 		return nil, fmt.Errorf("content bucket %s: %w", name, err)
@@ -94,15 +94,15 @@ func NewContentBucket(
 	if err != nil {
 		return nil, err
 	}
-	// The build may have run on another machine: then the sync builds first.
+	// If the build ran on another machine, the sync builds first.
 	syncEnvironment := maps.Clone(environment)
 	syncEnvironment["BUCKET"] = bucket.bucket.Bucket
 	syncEnvironment["REGION"] = pulumi.String(args.Region)
 	sync, err := newLocalCommand(ctx, name+"-sync", localCommand{
 		Script:      goRun("publish", "sync"),
 		Environment: syncEnvironment,
-		// Every build is synced, even of an earlier source: a sync that failed in between may have left the bucket half
-		// way to another build.
+		// Every build is synced, even one of an earlier source: a sync that failed in between may have left a mixture of
+		// two builds in the bucket.
 		Triggers: pulumi.Array{build.ID(), bucket.bucket.Bucket},
 		Timeout:  "30m",
 	}, pulumi.Parent(content), pulumi.DependsOn(append(bucket.ready, build)))

@@ -13,13 +13,12 @@ import (
 	"immutable-infra/bake"
 )
 
-// moveTimeout bounds the wait until the server answers at the address, with a valid certificate and
-// the new release. EC2 moves an address within seconds; the first server of all asks for its
-// certificate only then, which may take a minute. A release of changed content alone takes the
-// server some seconds, and the time of the download.
+// moveTimeout bounds the wait until the server responds at the VIP with a valid certificate and the new release. EC2
+// moves an address within seconds; the first server of a stack requests its certificate only then, which may take a
+// minute. After a change of only the content, the server needs a few seconds plus the time for the download.
 const moveTimeout = 2 * time.Minute
 
-// returnTimeout bounds the way back, with the wait until the old server serves again.
+// returnTimeout bounds the return of the VIP, including the wait until the old server serves again.
 const returnTimeout = 3 * time.Minute
 
 // CutoverArgs are the arguments of a Cutover.
@@ -31,40 +30,39 @@ type CutoverArgs struct {
 	ServerID pulumi.StringInput `pulumi:"serverId"`
 	// Release is the release that the server must serve.
 	Release pulumi.StringInput `pulumi:"release"`
-	// Domain is the site's name.
+	// Domain is the site's domain name.
 	Domain string `pulumi:"domain"`
-	// RootsFile is the path of a PEM file with the authorities of the site's certificate. Optional: by default, those
-	// of the machine.
+	// RootsFile is the path of a PEM file with the authorities of the site's certificate. Default: the machine's.
 	RootsFile string `pulumi:"rootsFile"`
-	// BackupBucket is the name of the bucket in which the server reports during the bake, Region that of both.
+	// BackupBucket is the name of the bucket to which the server writes its report during the bake, Region the region of
+	// the bucket and the VIP.
 	BackupBucket pulumi.StringInput `pulumi:"backupBucket"`
 	Region       string             `pulumi:"region"`
-	// Bake says for how long the server is watched after the move, and when the VIP returns.
+	// Bake decides how long the server is watched after the move, and when the VIP returns.
 	Bake bake.Criteria `pulumi:"bake"`
-	// DependsOn are the resources that the move waits for: the server's, and the address records, because an authority
-	// looks for the site where its name leads. They are unchanged in a replacement. The move should wait for no other
-	// record: Route 53 takes 21 to 28 s for a change of one.
+	// DependsOn lists the resources that the move waits for: the server's, and the address records, because a certificate
+	// authority validates the site at the address that its name resolves to. A replacement does not change these records.
+	// The move should not wait for other records: Route 53 takes 21 to 28 s to change one.
 	DependsOn []pulumi.Resource
 }
 
-// Cutover moves the VIP to a server, once that is ready and the server before it has handed over, and then probes the
-// site at the VIP, by its name. A new release on the same server is probed in the same way, so that an update of the
-// content ends when visitors get it. After a move, both servers run for the bake time: if visitors fare worse, the VIP
-// returns to the old server and the update fails. The engine deletes the old server after that.
+// Cutover moves the VIP to a server when that server is ready and the previous one has handed over, and then probes the
+// site by name at the VIP. A new release on the same server is probed in the same way, so that a content update ends
+// when visitors get the new content. After a move, both servers run for the bake time: if visitors fare worse, the VIP
+// returns to the old server and the update fails. Otherwise, the engine deletes the old server after the bake.
 type Cutover struct {
 	pulumi.ResourceState
 
 	// ServerID is the id of the instance that the VIP points to.
 	ServerID pulumi.StringOutput `pulumi:"serverId"`
-	// Ready are the probe and the bake.
+	// Ready lists the probe and the bake.
 	Ready []pulumi.Resource
 }
 
 // NewCutover creates a Cutover.
 //
-// The new association is created before the old one is deleted. EC2 takes the address from the old
-// server in the same step, so that it always points to a server; the later deletion of the old
-// association finds it gone.
+// The new association is created before the old one is deleted. EC2 removes the address from the old server in the same
+// step, so that the VIP always points to a server; the old association no longer exists when the engine deletes it.
 func NewCutover(ctx *pulumi.Context, name string, args *CutoverArgs, opts ...pulumi.ResourceOption) (*Cutover, error) {
 	if args == nil {
 		return nil, fmt.Errorf("cutover %s: %w", name, errNoArgs)
@@ -85,8 +83,8 @@ func NewCutover(ctx *pulumi.Context, name string, args *CutoverArgs, opts ...pul
 	dependsOn := slices.Clone(args.DependsOn)
 	var previous *local.Command
 	if safeguards {
-		// The server that holds the VIP before the move, to which the bake may return it. Its id is in the state: an
-		// update that was killed in the bake is continued by the next one.
+		// The server that holds the VIP before the move, to which the bake may return it. Its id is kept in the state, so
+		// that the next update can continue one that was killed during the bake.
 		var err error
 		previous, err = newLocalCommand(ctx, name+"-previous", localCommand{
 			Script: goRun("bake", "previous"),
@@ -104,13 +102,12 @@ func NewCutover(ctx *pulumi.Context, name string, args *CutoverArgs, opts ...pul
 	association, err := ec2.NewEipAssociation(ctx, name, &ec2.EipAssociationArgs{
 		AllocationId: args.AllocationID,
 		InstanceId:   args.ServerID,
-		// Without it, the behaviour depends on the account: EC2 moves an address in a VPC by
-		// default, and otherwise refuses one that is associated elsewhere with
-		// Resource.AlreadyAssociated.
+		// Without this argument, the behavior depends on the account: in a VPC, EC2 moves the address by default; otherwise
+		// it rejects an address that is already associated, with Resource.AlreadyAssociated.
 		AllowReassociation: pulumi.Bool(true),
-		// An association that was created without the argument stays; the next one has it.
+		// Adding the argument must not replace an association that was created without it.
 	}, parent, pulumi.IgnoreChanges([]string{"allowReassociation"}), pulumi.DependsOn(dependsOn),
-		formerly(ctx, "VIP", "vip", "vip"))
+		movedFrom(ctx, "VIP", "vip", "vip"))
 	if err != nil {
 		return nil, fmt.Errorf("cutover %s: %w", name, err)
 	}
@@ -127,7 +124,7 @@ func NewCutover(ctx *pulumi.Context, name string, args *CutoverArgs, opts ...pul
 		Release:  args.Release,
 		Within:   moveTimeout,
 		Triggers: pulumi.Array{association.ID(), args.Release},
-	}, parent, formerly(ctx, "VIP", "vip", "vip-verify"))
+	}, parent, movedFrom(ctx, "VIP", "vip", "vip-verify"))
 	if err != nil {
 		return nil, fmt.Errorf("cutover %s: %w", name, err)
 	}
@@ -148,7 +145,7 @@ func NewCutover(ctx *pulumi.Context, name string, args *CutoverArgs, opts ...pul
 			"BUCKET":        args.BackupBucket,
 			"BAKE":          pulumi.String(limits),
 		},
-		// Not the release: a change of the content alone has no bake.
+		// Not the release: a change of only the content has no bake.
 		Triggers: pulumi.Array{association.ID()},
 		Timeout: (compileTimeout + bake.ArrivalTimeout + time.Duration(args.Bake.Time)*time.Second + returnTimeout +
 			reportTimeout).String(),

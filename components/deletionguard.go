@@ -8,23 +8,24 @@ import (
 
 // DeletionGuardArgs are the arguments of a DeletionGuard.
 type DeletionGuardArgs struct {
-	// Protect refuses to delete the guarded resources. Default: true.
+	// Protect prevents the deletion of the guarded resources. Default: true.
 	Protect *bool `pulumi:"protect"`
-	// DependsOn are the resources to guard, with all that they depend on. Component resources are ignored: the SDK
-	// may leave out some of their children.
+	// DependsOn lists the resources to guard; their dependencies are guarded as well. Component resources are ignored:
+	// the SDK may leave out some of their children.
 	DependsOn []pulumi.Resource
 }
 
-// DeletionGuard guards a stack against an accidental destroy. The engine checks the protection of a resource when its
-// turn to be deleted comes, and deletes dependents first: unprotected resources such as the server would be gone before
-// it reaches a protected one. The guard is protected and depends on everything else, so it is the first to be checked.
+// DeletionGuard guards a stack against an accidental destroy. The engine checks the protection of a resource only
+// just before it deletes the resource, and deletes dependents first: it would delete unprotected resources such as
+// the server before it reaches a protected one. The guard is protected and depends on everything else, so it is
+// checked first.
 //
-// Servers themselves cannot be protected, or they could not be replaced.
+// Servers themselves cannot be protected, because they could then not be replaced.
 type DeletionGuard struct {
 	pulumi.ResourceState
 }
 
-// NewDeletionGuard creates a DeletionGuard. It comes last.
+// NewDeletionGuard creates a DeletionGuard. Call it after all other resources are registered.
 func NewDeletionGuard(
 	ctx *pulumi.Context, name string, args *DeletionGuardArgs, opts ...pulumi.ResourceOption,
 ) (*DeletionGuard, error) {

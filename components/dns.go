@@ -9,8 +9,8 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// addressTTL is for how many seconds resolvers cache the site's address. The VIP outlives every server: a short TTL
-// would only speed up a move of the site to another VIP.
+// addressTTL is the TTL of the site's address records, in seconds. The VIP outlives every server: a shorter TTL would
+// only speed up a move of the site to another VIP.
 const addressTTL = 300
 
 // DNSArgs are the arguments of a DNS.
@@ -18,21 +18,21 @@ type DNSArgs struct {
 	Names []string `pulumi:"names"`
 	// Address is the IPv4 address of the site.
 	Address pulumi.StringInput `pulumi:"address"`
-	// ZoneID is the id of the Route 53 hosted zone that holds the names.
-	// Optional: without it, no record is created, and ManualRecords lists them.
+	// ZoneID is the id of the Route 53 hosted zone that holds the names. Optional: without it, no record is created, and
+	// ManualRecords lists the records to create.
 	ZoneID pulumi.StringPtrInput `pulumi:"zoneId"`
-	// Records are further records of the zone. Optional.
+	// Records are additional records in the zone. Optional.
 	Records []Record `pulumi:"records"`
 }
 
 // Record is a set of DNS records with one name and type.
 type Record struct {
-	// Name is a full name, without a dot at its end.
+	// Name is a fully qualified name without a trailing dot.
 	Name string `pulumi:"name"`
 	Type string `pulumi:"type"`
 	// TTL is in seconds.
 	TTL int `pulumi:"ttl"`
-	// Values are in the form of a zone file. The text of a TXT record is without quotes.
+	// Values are in zone file format, except that the text of a TXT record is not quoted.
 	Values []string `pulumi:"values"`
 }
 
@@ -40,10 +40,9 @@ type Record struct {
 type DNS struct {
 	pulumi.ResourceState
 
-	// ManualRecords lists, as lines of a zone file, the records to create by hand if no zone was
-	// given.
+	// ManualRecords lists, as lines of a zone file, the records to create by hand if no zone was given.
 	ManualRecords pulumi.StringArrayOutput `pulumi:"manualRecords"`
-	// Ready are all records, AddressesReady those of them that point to the VIP.
+	// Ready lists all records, AddressesReady only those that point to the VIP.
 	Ready, AddressesReady []pulumi.Resource
 }
 
@@ -66,7 +65,7 @@ func NewDNS(ctx *pulumi.Context, name string, args *DNSArgs, opts ...pulumi.Reso
 			sets = append(sets, zoneFileLines(host, kind, ttl, values))
 			return nil
 		}
-		made, err := route53.NewRecord(ctx, fmt.Sprintf("%s-%s-%s", name, host, strings.ToLower(kind)), &route53.RecordArgs{
+		added, err := route53.NewRecord(ctx, fmt.Sprintf("%s-%s-%s", name, host, strings.ToLower(kind)), &route53.RecordArgs{
 			ZoneId:  args.ZoneID.ToStringPtrOutput().Elem(),
 			Name:    pulumi.String(host),
 			Type:    pulumi.String(kind),
@@ -76,7 +75,7 @@ func NewDNS(ctx *pulumi.Context, name string, args *DNSArgs, opts ...pulumi.Reso
 		if err != nil {
 			return fmt.Errorf("cannot create record %s of %s: %w", kind, host, err)
 		}
-		dns.Ready = append(dns.Ready, made)
+		dns.Ready = append(dns.Ready, added)
 		return nil
 	}
 	for _, host := range args.Names {
@@ -85,12 +84,12 @@ func NewDNS(ctx *pulumi.Context, name string, args *DNSArgs, opts ...pulumi.Reso
 		}
 	}
 	dns.AddressesReady = slices.Clone(dns.Ready)
-	for _, further := range args.Records {
-		values := further.Values
-		if further.Type == "TXT" {
-			values = texts(values)
+	for _, additional := range args.Records {
+		values := additional.Values
+		if additional.Type == "TXT" {
+			values = txtValues(values)
 		}
-		if err := record(further.Name, further.Type, further.TTL, pulumi.ToStringArray(values)); err != nil {
+		if err := record(additional.Name, additional.Type, additional.TTL, pulumi.ToStringArray(values)); err != nil {
 			return nil, err
 		}
 	}
@@ -104,7 +103,7 @@ func NewDNS(ctx *pulumi.Context, name string, args *DNSArgs, opts ...pulumi.Reso
 	return dns, ctx.RegisterResourceOutputs(dns, pulumi.Map{"manualRecords": dns.ManualRecords})
 }
 
-// zoneFileLines are a set of records in the format of RFC 1035, section 5.
+// zoneFileLines formats a set of records as in RFC 1035, section 5.
 func zoneFileLines(host, kind string, ttl int, values pulumi.StringArrayInput) pulumi.StringArrayOutput {
 	return values.ToStringArrayOutput().ApplyT(func(values []string) []string {
 		var lines []string
@@ -118,19 +117,19 @@ func zoneFileLines(host, kind string, ttl int, values pulumi.StringArrayInput) p
 	}).(pulumi.StringArrayOutput)
 }
 
-// longestText is how many bytes a string of a TXT record may have.
-const longestText = 255
+// maxTXTString is the maximum length of a string in a TXT record, in bytes.
+const maxTXTString = 255
 
-// texts are the values of a TXT record for the provider. It adds the outer quotes; a text that is too long for one
-// string needs inner ones.
-func texts(values []string) []string {
+// txtValues formats the values of a TXT record for the provider. The provider adds the outer quotes; a text that is too
+// long for one string needs inner quotes.
+func txtValues(values []string) []string {
 	escape := strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 	var quoted []string
 	for _, value := range values {
 		var parts []string
-		for len(value) > longestText {
-			parts = append(parts, escape.Replace(value[:longestText]))
-			value = value[longestText:]
+		for len(value) > maxTXTString {
+			parts = append(parts, escape.Replace(value[:maxTXTString]))
+			value = value[maxTXTString:]
 		}
 		quoted = append(quoted, strings.Join(append(parts, escape.Replace(value)), `""`))
 	}

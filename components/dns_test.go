@@ -9,14 +9,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestALongTextIsCutIntoStringsOfARecord(t *testing.T) {
+func TestLongTXTValuesAreSplitIntoStrings(t *testing.T) {
 	require.Equal(t, []string{"v=spf1 -all", `a \"quoted\" word and a \\`},
-		texts([]string{"v=spf1 -all", `a "quoted" word and a \`}))
+		txtValues([]string{"v=spf1 -all", `a "quoted" word and a \`}))
 	key := strings.Repeat("k", 600)
-	require.Equal(t, []string{key[:255] + `""` + key[:255] + `""` + key[:90]}, texts([]string{key}))
+	require.Equal(t, []string{key[:255] + `""` + key[:255] + `""` + key[:90]}, txtValues([]string{key}))
 }
 
-// onlyComponents accepts components, and no resource of a provider.
+// onlyComponents accepts components, but no resource of a provider.
 type onlyComponents struct{ noResources }
 
 func (m onlyComponents) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
@@ -27,7 +27,7 @@ func (m onlyComponents) NewResource(args pulumi.MockResourceArgs) (string, resou
 }
 
 func TestRecordsAreListedWithoutAZone(t *testing.T) {
-	byHand := make(chan []string, 1)
+	manual := make(chan []string, 1)
 	err := pulumi.RunErr(func(ctx *pulumi.Context) error {
 		dns, err := NewDNS(ctx, "dns", &DNSArgs{
 			Names:   []string{"example.org", "www.example.org"},
@@ -41,7 +41,7 @@ func TestRecordsAreListedWithoutAZone(t *testing.T) {
 			return err
 		}
 		require.Empty(t, dns.Ready)
-		dns.ManualRecords.ApplyT(func(lines []string) []string { byHand <- lines; return lines })
+		dns.ManualRecords.ApplyT(func(lines []string) []string { manual <- lines; return lines })
 		return nil
 	}, pulumi.WithMocks("immutable-infra", "test", onlyComponents{noResources{t}}))
 	require.NoError(t, err)
@@ -51,5 +51,5 @@ func TestRecordsAreListedWithoutAZone(t *testing.T) {
 		"example.org. 3600 IN MX 10 a.example.",
 		"example.org. 3600 IN MX 20 b.example.",
 		`example.org. 60 IN TXT "` + strings.Repeat("t", 255) + `" "t"`,
-	}, <-byHand)
+	}, <-manual)
 }

@@ -12,7 +12,7 @@ import (
 	"immutable-infra/components"
 )
 
-// Example gives a site an address of its own and the DNS records that lead to it, in a zone of another resource.
+// Example creates an address for a site and the DNS records that point to it, in an existing zone.
 func Example() {
 	program := func(ctx *pulumi.Context) error {
 		components.TagResources(ctx)
@@ -28,12 +28,12 @@ func Example() {
 		})
 		return err
 	}
-	// A program of its own calls pulumi.Run.
+	// A real program calls pulumi.Run.
 	cloud := &cloud{}
 	if err := pulumi.RunErr(program, pulumi.WithMocks("example", "production", cloud)); err != nil {
 		fmt.Println(err)
 	}
-	fmt.Println(strings.Join(slices.Sorted(slices.Values(cloud.made)), "\n"))
+	fmt.Println(strings.Join(slices.Sorted(slices.Values(cloud.created)), "\n"))
 	// Output:
 	// Eip vip, tagged example-production-vip
 	// Record dns-example.org-a of 198.51.100.7
@@ -43,8 +43,8 @@ func Example() {
 
 // cloud stands in for the engine and AWS.
 type cloud struct {
-	mutex sync.Mutex
-	made  []string
+	mutex   sync.Mutex
+	created []string
 }
 
 func (c *cloud) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
@@ -54,10 +54,10 @@ func (c *cloud) NewResource(args pulumi.MockResourceArgs) (string, resource.Prop
 	switch args.TypeToken {
 	case "aws:ec2/eip:Eip":
 		outputs["publicIp"] = resource.NewStringProperty("198.51.100.7")
-		c.made = append(c.made,
+		c.created = append(c.created,
 			fmt.Sprintf("Eip %s, tagged %s", args.Name, args.Inputs["tags"].ObjectValue()["Name"].StringValue()))
 	case "aws:route53/record:Record":
-		c.made = append(c.made,
+		c.created = append(c.created,
 			fmt.Sprintf("Record %s of %s", args.Name, args.Inputs["records"].ArrayValue()[0].StringValue()))
 	}
 	return args.Name + "-id", outputs, nil

@@ -7,11 +7,12 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// login waits for a login to a server, by sshprobe/cmd. The command provider's remote commands, which come then, give
-// no reason for a refused login, and hang forever at a port that accepts a connection and sends nothing.
+// login runs sshprobe/cmd, which waits until it can log in to a server. The command provider's remote commands, which
+// run after it, report no reason for a refused login, and hang forever if a port accepts a connection but sends
+// nothing.
 type login struct {
 	Connection sshConnection
-	// Within is how long the server has to boot.
+	// Within is how long the server may take to boot.
 	Within   time.Duration
 	Triggers pulumi.Array
 }

@@ -12,17 +12,16 @@ import (
 
 // NetworkArgs are the arguments of a Network.
 type NetworkArgs struct {
-	// CIDRBlock is the VPC's address range, from /16 to /24. Its first /24 is the subnet.
+	// CIDRBlock is the VPC's address range, from /16 to /24. The subnet is its first /24.
 	CIDRBlock string `pulumi:"cidrBlock"`
 	// Region is the AWS region, which the S3 endpoint's name contains.
 	Region string `pulumi:"region"`
 	// InstanceType is the EC2 instance type that the subnet's availability zone must offer.
 	InstanceType string `pulumi:"instanceType"`
-	// SSHFromRunner creates a security group that lets in the machine that deploys, whose address
-	// differs each time, such as a runner of GitHub. The rule of the group exists during an update
-	// only, and no server is replaced for it. Optional.
+	// SSHFromRunner creates a security group that admits the machine that deploys if its address differs each time, as
+	// that of a GitHub runner does. The group's rule exists only during an update, and replaces no server. Default: false.
 	SSHFromRunner bool `pulumi:"sshFromRunner"`
-	// RunnerBlock is the machine's address while it deploys, and "" at all other times.
+	// RunnerBlock is the CIDR block of that machine while it deploys, and "" at all other times.
 	RunnerBlock string `pulumi:"runnerBlock"`
 	// SSHPort is the port of the SSH daemon. Mandatory with SSHFromRunner.
 	SSHPort int `pulumi:"sshPort"`
@@ -36,10 +35,10 @@ type Network struct {
 	VpcID    pulumi.IDOutput `pulumi:"vpcId"`
 	SubnetID pulumi.IDOutput `pulumi:"subnetId"`
 
-	// RunnerGroup is the id of the security group of SSHFromRunner, and nil without one.
+	// RunnerGroup is the id of the security group for SSHFromRunner, or nil.
 	RunnerGroup pulumi.StringInput
 
-	// Ready are the resources by which a server reaches the internet.
+	// Ready lists the resources through which a server reaches the internet.
 	Ready []pulumi.Resource
 }
 
@@ -88,7 +87,7 @@ func NewNetwork(ctx *pulumi.Context, name string, args *NetworkArgs, opts ...pul
 	}
 	gateway, err := ec2.NewInternetGateway(ctx, name, &ec2.InternetGatewayArgs{
 		VpcId: vpc.ID(),
-		// An update would move the gateway to another VPC, which EC2 refuses while the old one has public addresses.
+		// An update would move the gateway to another VPC, which EC2 rejects while the old VPC has public addresses.
 	}, parent, pulumi.ReplaceOnChanges([]string{"vpcId"}))
 	if err != nil {
 		return nil, err
@@ -145,9 +144,8 @@ func NewNetwork(ctx *pulumi.Context, name string, args *NetworkArgs, opts ...pul
 	})
 }
 
-// newRunnerGroup creates the group, and its rule while a machine deploys. Nothing depends on the
-// rule, so that an update of the rule alone, after a failed update, deletes no server that still
-// serves.
+// newRunnerGroup creates the security group for SSHFromRunner, and its rule while a machine deploys. Nothing depends on
+// the rule, so that updating only the rule after a failed update deletes no server that still serves.
 func newRunnerGroup(
 	ctx *pulumi.Context, name string, args *NetworkArgs, vpc *ec2.Vpc, parent pulumi.ResourceOption,
 ) (*ec2.SecurityGroup, error) {
@@ -171,8 +169,8 @@ func newRunnerGroup(
 	return group, err
 }
 
-// zonesOffering lists the availability zones of a region that offer an instance type, sorted. Not every zone does:
-// us-east-1e lacks t4g and t3.micro. Without any, it returns an error.
+// zonesOffering returns the availability zones of a region that offer an instance type, sorted. Not every zone does:
+// us-east-1e lacks t4g and t3.micro. If none does, it returns an error.
 func zonesOffering(ctx *pulumi.Context, region, instanceType string, opts ...pulumi.InvokeOption) ([]string, error) {
 	offerings, err := ec2.GetInstanceTypeOfferings(ctx, &ec2.GetInstanceTypeOfferingsArgs{
 		LocationType: pulumi.StringRef("availability-zone"),
@@ -181,8 +179,8 @@ func zonesOffering(ctx *pulumi.Context, region, instanceType string, opts ...pul
 	if err != nil {
 		return nil, fmt.Errorf("cannot list the zones that offer %s: %w", instanceType, err)
 	}
-	// The name of a zone is the region's and a letter. Longer ones are those of Local Zones, such as us-east-1-bos-1a,
-	// which an account must opt into.
+	// A zone's name is the region's plus a letter. Longer names are those of Local Zones, such as us-east-1-bos-1a, which
+	// an account must opt in to.
 	zones := slices.DeleteFunc(offerings.Locations, func(zone string) bool { return len(zone) != len(region)+1 })
 	if len(zones) == 0 {
 		return nil, fmt.Errorf("no availability zone of %s offers the instance type %s: choose another type or region",
@@ -192,7 +190,7 @@ func zonesOffering(ctx *pulumi.Context, region, instanceType string, opts ...pul
 	return zones, nil
 }
 
-// firstSubnet is the first /24 of a block.
+// firstSubnet returns the first /24 of a block.
 func firstSubnet(block string) (string, error) {
 	prefix, err := netip.ParsePrefix(block)
 	if err != nil {

@@ -10,15 +10,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// offeringZones are mocks in which the zones offer the instance type. The subnet is new, or was
-// created in the zone existing, with or without that as an input.
+// offeringZones mocks a region in which only zones offer the instance type. The subnet is new if existing is "".
+// Otherwise it was created in that zone, which was an input unless withoutInput is set.
 type offeringZones struct {
 	zones        []string
 	existing     string
 	withoutInput bool
 
-	mutex   sync.Mutex
-	asked   resource.PropertyMap
+	mutex sync.Mutex
+	// request has the arguments of the lookup of zones, zone the subnet's new zone, changed whether the subnet would
+	// change.
+	request resource.PropertyMap
 	zone    string
 	changed bool
 }
@@ -35,7 +37,7 @@ func (m *offeringZones) NewResource(args pulumi.MockResourceArgs) (string, resou
 			if m.withoutInput {
 				delete(before, "availabilityZone")
 			}
-			// Like the engine for ignored changes.
+			// The engine does the same for ignored changes.
 			for _, ignored := range args.RegisterRPC.GetIgnoreChanges() {
 				path, err := resource.ParsePropertyPath(ignored)
 				if err != nil || !path.Reset(before, after) {
@@ -50,7 +52,7 @@ func (m *offeringZones) NewResource(args pulumi.MockResourceArgs) (string, resou
 }
 
 func (m *offeringZones) Call(args pulumi.MockCallArgs) (resource.PropertyMap, error) {
-	m.asked = args.Args
+	m.request = args.Args
 	return resource.NewPropertyMapFromMap(map[string]any{"locations": m.zones}), nil
 }
 
@@ -64,16 +66,16 @@ func (m *offeringZones) network() error {
 
 func TestTheSubnetIsInAZoneThatOffersTheInstanceType(t *testing.T) {
 	for name, zones := range map[string][]string{
-		"in any order":          {"us-east-1f", "us-east-1b", "us-east-1c"},
-		"besides Local Zones":   {"us-east-1-atl-1a", "us-east-1c", "us-east-1b", "us-east-1-wl1-bos-wlz-1"},
-		"the only one there is": {"us-east-1b"},
+		"in any order":        {"us-east-1f", "us-east-1b", "us-east-1c"},
+		"besides Local Zones": {"us-east-1-atl-1a", "us-east-1c", "us-east-1b", "us-east-1-wl1-bos-wlz-1"},
+		"the only one":        {"us-east-1b"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			mocks := &offeringZones{zones: zones}
 			require.NoError(t, mocks.network())
 			require.Equal(t, "us-east-1b", mocks.zone)
-			require.Equal(t, "availability-zone", mocks.asked["locationType"].StringValue())
-			filter := mocks.asked["filters"].ArrayValue()[0].ObjectValue()
+			require.Equal(t, "availability-zone", mocks.request["locationType"].StringValue())
+			filter := mocks.request["filters"].ArrayValue()[0].ObjectValue()
 			require.Equal(t, "instance-type", filter["name"].StringValue())
 			require.Equal(t, "t3.micro", filter["values"].ArrayValue()[0].StringValue())
 		})
@@ -89,13 +91,13 @@ func TestAnExistingSubnetStaysInItsZone(t *testing.T) {
 				withoutInput: withoutInput,
 			}
 			require.NoError(t, mocks.network())
-			require.Equal(t, "us-east-1a", mocks.zone, "where a replacement would be")
+			require.Equal(t, "us-east-1a", mocks.zone, "a replacement would be in this zone")
 			require.False(t, mocks.changed, "another zone replaces the subnet")
 		})
 	}
 }
 
-func TestASubnetInAZoneThatLacksTheInstanceTypeIsReportedBeforeAServerIsLaunched(t *testing.T) {
+func TestSubnetInAZoneWithoutTheInstanceTypeIsReportedBeforeAServerIsLaunched(t *testing.T) {
 	mocks := &offeringZones{zones: []string{"us-east-1f", "us-east-1a"}, existing: "us-east-1e"}
 	require.ErrorContains(t, mocks.network(),
 		"the zone of its subnet, us-east-1e, does not offer the instance type t3.micro: "+

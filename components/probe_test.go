@@ -17,9 +17,9 @@ import (
 	"immutable-infra/internal/testsite"
 )
 
-// TestB11ProbeNeedsGoAndBashAlone runs the script of the command resources on a machine without any
-// other program, and with a proxy that does not respond.
-func TestB11ProbeNeedsGoAndBashAlone(t *testing.T) {
+// TestB11ProbeNeedsOnlyGoAndBash runs the script of the command resources on a machine that has only Go and bash,
+// with a proxy that does not respond.
+func TestB11ProbeNeedsOnlyGoAndBash(t *testing.T) {
 	site := testsite.Start(t, "localhost", testsite.Serving("i-1", "r-1"))
 	bin := t.TempDir()
 	for _, name := range []string{"go", "env"} {
@@ -47,11 +47,11 @@ func TestB11ProbeNeedsGoAndBashAlone(t *testing.T) {
 	require.Empty(t, stderr.String())
 }
 
-// TestProbeEndsWithTheShell: Pulumi kills the shell alone, and waits until its standard error is closed.
+// TestProbeEndsWithTheShell: Pulumi kills only the shell, and then waits until standard error is closed.
 func TestProbeEndsWithTheShell(t *testing.T) {
-	asked := make(chan struct{}, 1000)
+	requests := make(chan struct{}, 1000)
 	site := testsite.Start(t, "localhost",
-		http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked <- struct{}{} }))
+		http.HandlerFunc(func(http.ResponseWriter, *http.Request) { requests <- struct{}{} }))
 	command := exec.CommandContext(t.Context(), "bash", "-c", goRun("probe", ""))
 	command.Dir = ".."
 	command.Env = append(os.Environ(), "NAME=localhost", "ADDRESS="+site.Address.Addr().String(),
@@ -61,9 +61,9 @@ func TestProbeEndsWithTheShell(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, command.Start())
 	select {
-	case <-asked:
+	case <-requests:
 	case <-time.After(2 * time.Minute):
-		require.Fail(t, "the probe has not asked the site within 2 min of its compilation")
+		require.Fail(t, "the probe sent no request within 2 min")
 	}
 	require.NoError(t, command.Process.Kill())
 	ended := make(chan error, 1)
@@ -75,7 +75,7 @@ func TestProbeEndsWithTheShell(t *testing.T) {
 	case err := <-ended:
 		require.NoError(t, err)
 	case <-time.After(10 * time.Second):
-		require.Fail(t, "the probe runs on 10 s after the shell was killed")
+		require.Fail(t, "the probe is still running 10 s after the shell was killed")
 	}
 	require.Error(t, command.Wait())
 }

@@ -8,20 +8,21 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// bucketType is the type of a bucket's resource.
+// bucketType is the type token of a bucket.
 const bucketType = "aws:s3/bucketV2:BucketV2"
 
 // RequireStackName fails if the stack was deployed under another name: after `pulumi stack rename`, an update would
-// replace every resource with the stack's name, such as both buckets, and an unprotected stack would lose them. It
-// compares the stack's name with that of a bucket in the state; bucket is the name of its resource. A state without
-// that bucket passes: the stack was never deployed, or its first update failed before it had anything to lose.
+// replace every resource whose name contains the stack's, such as both buckets, and an unprotected stack would lose
+// them. It compares the stack's name with the name of a bucket in the state; bucket is the bucket's resource name. A
+// state without that bucket passes: the stack was never deployed, or its first update failed before it had anything to
+// lose.
 //
-// The engine reads the state, by a provider of its own that is in the state. A StackReference would be a resource.
-// The stack's outputs do not do: a first update that fails leaves none, beside its buckets.
+// It calls the engine's built-in provider to read the state; a StackReference would add a resource. The stack's outputs
+// are not enough: a failed first update leaves buckets, but no outputs.
 func RequireStackName(ctx *pulumi.Context, bucket string) error {
 	name := ctx.Stack()
-	// Stacks of Pulumi Cloud belong to an organization. In other backends it is always this one, and the
-	// older of their layouts do not know it.
+	// Stacks of Pulumi Cloud belong to an organization. Other backends always report "organization", and their older
+	// layouts do not support it in a name.
 	if organization := ctx.Organization(); organization != "" && organization != "organization" {
 		name = fmt.Sprintf("%s/%s/%s", organization, ctx.Project(), ctx.Stack())
 	}

@@ -10,11 +10,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// updatedStack is an engine whose state has the resources that a stack's last update left, by the name that
-// the backend knows the stack by. Resources are the values of their output bucket, by type and name.
+// updatedStack mocks an engine that has the state of a stack.
 type updatedStack struct {
 	noResources
-	known     string
+	// known is the name by which the backend knows the stack.
+	known string
+	// resources maps the type and name of each resource in the state to the value of its output "bucket".
 	resources map[string]any
 }
 
@@ -70,7 +71,7 @@ func TestStackThatIsRenamedAfterAFailedFirstUpdateIsRefused(t *testing.T) {
 	require.ErrorContains(t, m.require("live", "organization"), "stack live was deployed as production:")
 }
 
-// registeredTypes records the resources that are registered, by type and name.
+// registeredTypes records the type and name of each registered resource.
 type registeredTypes struct {
 	noResources
 	registered *sync.Map
@@ -103,9 +104,9 @@ func TestStackUnderItsOwnNameIsDeployed(t *testing.T) {
 		"first update":                  {"production", nil},
 		"update that failed at once":    {"production", map[string]any{"aws:ec2/vpc:Vpc::network": nil}},
 		"same name":                     {"production", map[string]any{contentBucket: "production-content-20261123"}},
-		"name of other letters":         {"The_Site", map[string]any{contentBucket: "the-site-content-20261123"}},
-		"bucket of no stack":            {"production", map[string]any{contentBucket: "elsewhere"}},
-		"bucket that is not made yet":   {"production", map[string]any{contentBucket: nil}},
+		"name in a different case":      {"The_Site", map[string]any{contentBucket: "the-site-content-20261123"}},
+		"bucket of no known stack":      {"production", map[string]any{contentBucket: "elsewhere"}},
+		"bucket not created yet":        {"production", map[string]any{contentBucket: nil}},
 		"another resource of that name": {"production", map[string]any{"x:y:Z::content": "live-content-1"}},
 		"another bucket":                {"production", map[string]any{bucketType + "::other": "live-content-1"}},
 		"a bucket property of an odd type": {"production", map[string]any{

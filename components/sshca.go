@@ -21,18 +21,18 @@ type SshCAArgs struct {
 	Address pulumi.StringInput `pulumi:"address"`
 	// Port is the port of the servers' SSH daemon.
 	Port int `pulumi:"port"`
-	// Protect refuses to delete the keys. Default: true.
+	// Protect prevents the deletion of the keys. Default: true.
 	Protect *bool `pulumi:"protect"`
 }
 
-// SshCA is the certificate authority for SSH, and the host key and certificate of every server. All servers of a stack
-// share them, so a client that trusts one trusts the next, with a single line in its known_hosts.
+// SshCA is the SSH certificate authority, with the host key and host certificate of every server. All servers of a
+// stack share them, so a client that trusts one server also trusts the next, with a single line in its known_hosts.
 type SshCA struct {
 	pulumi.ResourceState
 
 	// HostPrivateKey is the servers' host key in OpenSSH's format. It is secret.
 	HostPrivateKey pulumi.StringOutput `pulumi:"hostPrivateKey"`
-	// HostPublicKey is the host key as one authorized_keys line.
+	// HostPublicKey is the public host key, as one authorized_keys line.
 	HostPublicKey pulumi.StringOutput `pulumi:"hostPublicKey"`
 	// HostCertificate is the OpenSSH host certificate, as one line.
 	HostCertificate pulumi.StringOutput `pulumi:"hostCertificate"`
@@ -91,8 +91,8 @@ func NewSshCA(ctx *pulumi.Context, name string, args *SshCAArgs, opts ...pulumi.
 	})
 }
 
-// signHostCertificate signs an OpenSSH host certificate (PROTOCOL.certkeys). It is deterministic, so that a preview
-// shows no change where there is none. The certificate does not expire: to revoke it, replace the host key.
+// signHostCertificate signs an OpenSSH host certificate (PROTOCOL.certkeys). It is deterministic, so that previews show
+// no spurious changes. The certificate does not expire: to revoke it, replace the host key.
 func signHostCertificate(authority, hostKey string, names []string) (string, error) {
 	signer, err := ssh.ParsePrivateKey([]byte(authority))
 	if err != nil {
@@ -113,22 +113,22 @@ func signHostCertificate(authority, hostKey string, names []string) (string, err
 		ValidPrincipals: names,
 		ValidBefore:     ssh.CertTimeInfinity,
 	}
-	// The nonce only has to differ between different certificates, so it is derived from their contents. ED25519
-	// signatures are deterministic.
+	// The nonce only has to differ between certificates, so it is derived from their contents. Ed25519 signatures are
+	// deterministic.
 	if err := certificate.SignCert(nonce(seed), signer); err != nil {
 		return "", fmt.Errorf("cannot sign the host certificate: %w", err)
 	}
 	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(certificate))), nil
 }
 
-// nonce is a reader of the bytes of a certificate's nonce.
+// nonce returns a reader of the bytes of a certificate's nonce.
 func nonce(seed [sha256.Size]byte) *bytes.Reader {
 	sum := sha256.Sum256(append([]byte("nonce"), seed[:]...))
 	return bytes.NewReader(sum[:])
 }
 
-// knownHostsLine is the line by which a client trusts the CA for these hosts only: see sshd(8), SSH_KNOWN_HOSTS FILE
-// FORMAT.
+// knownHostsLine returns the line that makes a client trust the CA for these hosts only: see sshd(8), SSH_KNOWN_HOSTS
+// FILE FORMAT.
 func knownHostsLine(hosts []string, port int, authority string) string {
 	patterns := make([]string, len(hosts))
 	for i, host := range hosts {

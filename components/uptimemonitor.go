@@ -13,42 +13,40 @@ import (
 )
 
 const (
-	// probeTimeout is how many seconds a page may take. A handover takes less than one.
+	// probeTimeout is how long a page may take to load, in seconds. A handover takes less than one.
 	probeTimeout = 30
-	// driftTimeout bounds the search for drift, which a preview waits for.
+	// driftTimeout bounds the check for drift, which a preview waits for.
 	driftTimeout = 30 * time.Second
-	// longestContact is how many bytes UptimeRobot allows for the name of a web-hook.
-	longestContact = 60
+	// maxContactName is UptimeRobot's limit for the name of a web-hook, in bytes.
+	maxContactName = 60
 )
 
 // UptimeMonitorArgs are the arguments of an UptimeMonitor.
 type UptimeMonitorArgs struct {
-	// Domain is the site's name.
+	// Domain is the site's domain name.
 	Domain string `pulumi:"domain"`
-	// Monitoring probes monitoring.<Domain>, too. Default: false.
+	// Monitoring also probes monitoring.<Domain>. Default: false.
 	Monitoring bool `pulumi:"monitoring"`
-	// StatusPage is the name of the public status page, which needs a CNAME record to uptime.PageHost. Optional.
+	// StatusPage is the domain name of the public status page, which needs a CNAME record to uptime.PageHost. Optional.
 	StatusPage string `pulumi:"statusPage"`
-	// Interval is how many seconds pass between two probes.
+	// Interval is the time between two probes, in seconds.
 	Interval int `pulumi:"interval"`
 	// API is the URL of UptimeRobot's API.
 	API string `pulumi:"api"`
-	// Key is a main API key of the account, a secret. Optional: without it, nothing is created, and
-	// a warning says so.
+	// Key is a main API key of the account, a secret. Optional: without it, nothing is created, and a warning is logged.
 	Key pulumi.StringPtrInput `pulumi:"key"`
-	// Webhook is the URL that receives outages, a secret. Optional: without it, no alert is
-	// sent, and a warning says so.
+	// Webhook is the URL that is notified of outages, a secret. Optional: without it, no alert is sent, and a warning is
+	// logged.
 	Webhook pulumi.StringPtrInput `pulumi:"webhook"`
-	// Roots is the path of a PEM file with the authorities of the API's certificate.
-	// Default: those of the machine.
+	// Roots is the path of a PEM file with the authorities of the API's certificate. Default: the machine's.
 	Roots string `pulumi:"roots"`
-	// Drift is what FindDrift found.
+	// Drift is the result of FindDrift.
 	Drift []string `pulumi:"drift"`
-	// DependsOn are the resources that the first probe depends on.
+	// DependsOn lists the resources that the first probe depends on.
 	DependsOn []pulumi.Resource
 }
 
-// desired is the desired state at UptimeRobot.
+// desired returns the desired state at UptimeRobot.
 func (a *UptimeMonitorArgs) desired() uptime.Desired {
 	monitor := func(key, name, path, keyword string) uptime.Monitor {
 		return uptime.Monitor{
@@ -57,7 +55,7 @@ func (a *UptimeMonitorArgs) desired() uptime.Desired {
 		}
 	}
 	desired := uptime.Desired{Monitors: []uptime.Monitor{
-		// Every release has the marker, and no error page and no other site has it.
+		// Every release has this marker; error pages and other sites do not.
 		monitor("site", a.Domain, "/.well-known/release", `"release"`),
 	}}
 	if a.Monitoring {
@@ -65,7 +63,7 @@ func (a *UptimeMonitorArgs) desired() uptime.Desired {
 	}
 	if a.Webhook != nil {
 		name := "VictorOps: " + a.Domain
-		desired.Contact = name[:min(len(name), longestContact)]
+		desired.Contact = name[:min(len(name), maxContactName)]
 	}
 	if a.StatusPage != "" {
 		desired.Page = &uptime.Page{Name: a.Domain, Domain: a.StatusPage}
@@ -73,8 +71,8 @@ func (a *UptimeMonitorArgs) desired() uptime.Desired {
 	return desired
 }
 
-// FindDrift describes what at UptimeRobot differs from the arguments. Command resources cannot be refreshed; so the
-// program finds drift itself, whenever it runs.
+// FindDrift describes how UptimeRobot differs from the arguments. Command resources cannot be refreshed, so the program
+// looks for drift itself whenever it runs.
 func (a *UptimeMonitorArgs) FindDrift(ctx *pulumi.Context) []string {
 	drift, err := a.findDrift(ctx.Context(), func(message string) { _ = ctx.Log.Info(message, nil) })
 	if err != nil {
@@ -84,7 +82,7 @@ func (a *UptimeMonitorArgs) FindDrift(ctx *pulumi.Context) []string {
 	return drift
 }
 
-// findDrift finds nothing without a key, or with one that is not known yet.
+// findDrift returns no drift if there is no key, or if the key is not known yet.
 func (a *UptimeMonitorArgs) findDrift(ctx context.Context, log func(string)) ([]string, error) {
 	key, err := await(ctx, a.Key)
 	if err != nil || key == "" {
@@ -122,7 +120,7 @@ type UptimeMonitor struct {
 
 	// StatusPage is the URL of the status page, or "".
 	StatusPage pulumi.StringOutput `pulumi:"statusPage"`
-	// Ready is the command that configures UptimeRobot; none without a key.
+	// Ready lists the command that configures UptimeRobot; it is empty without a key.
 	Ready []pulumi.Resource
 }
 
@@ -142,12 +140,12 @@ func NewUptimeMonitor(
 	if err := ctx.RegisterComponentResource(token("UptimeMonitor"), name, monitor, opts...); err != nil {
 		return nil, err
 	}
-	shown := ""
+	pageURL := ""
 	if args.Key != nil && args.StatusPage != "" {
-		shown = fmt.Sprintf("https://%s/", args.StatusPage)
+		pageURL = fmt.Sprintf("https://%s/", args.StatusPage)
 	}
-	monitor.StatusPage = pulumi.String(shown).ToStringOutput()
-	if warning := args.silence(); warning != "" {
+	monitor.StatusPage = pulumi.String(pageURL).ToStringOutput()
+	if warning := args.alertWarning(); warning != "" {
 		if err := ctx.Log.Warn(warning, &pulumi.LogArgs{Resource: monitor}); err != nil {
 			return nil, fmt.Errorf("uptime monitor %s: %w", name, err)
 		}
@@ -162,8 +160,8 @@ func NewUptimeMonitor(
 	return monitor, ctx.RegisterResourceOutputs(monitor, pulumi.Map{"statusPage": monitor.StatusPage})
 }
 
-// silence is a warning that no alert is sent for an outage, or "".
-func (a *UptimeMonitorArgs) silence() string {
+// alertWarning returns a warning if no alert would be sent for an outage, or "".
+func (a *UptimeMonitorArgs) alertWarning() string {
 	switch {
 	case a.Key == nil:
 		return "Nothing probes the site from outside: set a key of UptimeRobot (pulumi config set --secret uptimeRobotKey)."
@@ -174,7 +172,7 @@ func (a *UptimeMonitorArgs) silence() string {
 	return ""
 }
 
-// newUptimeCommand reconciles UptimeRobot.
+// newUptimeCommand creates the command that reconciles UptimeRobot.
 func newUptimeCommand(
 	ctx *pulumi.Context, name string, args *UptimeMonitorArgs, monitor *UptimeMonitor,
 ) (pulumi.Resource, error) {
@@ -192,7 +190,7 @@ func newUptimeCommand(
 		},
 		Stdin: pulumi.ToSecret(pulumi.JSONMarshal(secrets)).(pulumi.StringOutput),
 		Drift: strings.Join(args.Drift, "; "),
-		// The client's timeout, and its compilation.
+		// Leaves room for the client's own timeout and for its compilation.
 		Timeout: 8 * time.Minute,
 	}, pulumi.Parent(monitor), pulumi.DependsOn(args.DependsOn))
 }

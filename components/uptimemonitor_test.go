@@ -15,7 +15,7 @@ import (
 
 const robotKey = "u1234567-0123456789abcdef01234567"
 
-// emptyAccount is an empty account at UptimeRobot.
+// emptyAccount serves the API of UptimeRobot for an account without resources.
 func emptyAccount(t *testing.T) *httptest.Server {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -29,11 +29,11 @@ func emptyAccount(t *testing.T) *httptest.Server {
 	return server
 }
 
-func TestWarningIfOutagesAlertNobody(t *testing.T) {
-	require.Contains(t, (&UptimeMonitorArgs{}).silence(), "Nothing probes the site from outside")
-	require.Contains(t, (&UptimeMonitorArgs{Key: pulumi.String(robotKey)}).silence(), "sends no alert of an outage")
+func TestWarningIfNoAlertIsSentForOutages(t *testing.T) {
+	require.Contains(t, (&UptimeMonitorArgs{}).alertWarning(), "Nothing probes the site from outside")
+	require.Contains(t, (&UptimeMonitorArgs{Key: pulumi.String(robotKey)}).alertWarning(), "sends no alert of an outage")
 	require.Empty(t,
-		(&UptimeMonitorArgs{Key: pulumi.String(robotKey), Webhook: pulumi.String("https://alert.example/?")}).silence())
+		(&UptimeMonitorArgs{Key: pulumi.String(robotKey), Webhook: pulumi.String("https://alert.example/?")}).alertWarning())
 }
 
 func TestDriftIsDescribedAndFailedCheckIsAWarning(t *testing.T) {
@@ -48,11 +48,11 @@ func TestDriftIsDescribedAndFailedCheckIsAWarning(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{`there is no monitor "example.org"`}, differences)
 
-	const refused = "u7654321-fedcba98765432100123456789"
-	args.Key = pulumi.String(refused)
+	const invalidKey = "u7654321-fedcba98765432100123456789"
+	args.Key = pulumi.String(invalidKey)
 	_, err = args.findDrift(t.Context(), ignore)
 	require.ErrorContains(t, err, "UptimeRobot rejected the API key")
-	require.NotContains(t, err.Error(), refused)
+	require.NotContains(t, err.Error(), invalidKey)
 
 	args.Key = nil
 	args.API = "http://127.0.0.1:1"
@@ -69,7 +69,7 @@ func TestNameOfAWebHookFitsUptimeRobotsLimit(t *testing.T) {
 	require.Len(t, args.desired().Contact, 60)
 }
 
-func TestTheClientIsBuiltWhereverItsCommandRuns(t *testing.T) {
+func TestUptimeCommandCompilesTheClient(t *testing.T) {
 	desired, err := json.Marshal((&UptimeMonitorArgs{Domain: "example.org", Interval: 300}).desired())
 	require.NoError(t, err)
 	command := exec.CommandContext(t.Context(), "bash", "-c", goRun("uptime", "read"))

@@ -7,12 +7,12 @@ import (
 
 // VIPArgs are the arguments of a VIP.
 type VIPArgs struct {
-	// Protect refuses to release the address. Default: true.
+	// Protect prevents the release of the address. Default: true.
 	Protect *bool `pulumi:"protect"`
 }
 
-// VIP is the persistent public address of the site, an Elastic IP. It outlives every server; a Cutover points it to one
-// of them.
+// VIP is the persistent public address of the site, an Elastic IP. It outlives every server; a Cutover points it to the
+// active one.
 type VIP struct {
 	pulumi.ResourceState
 

@@ -15,47 +15,48 @@ import (
 )
 
 const (
-	// reportTimeout is reserved at the end of a step's timeout, so that its error comes before Pulumi's.
+	// reportTimeout is reserved at the end of a step's timeout, so that the step reports its own error before Pulumi's
+	// timeout ends it.
 	reportTimeout = 30 * time.Second
-	// reachTimeout bounds the retries of the probe of a server that is ready.
+	// reachTimeout bounds the retries when probing a server that is ready.
 	reachTimeout = 30 * time.Second
-	// handoverTimeout bounds the wait of a new server for the handover of the active one.
+	// handoverTimeout bounds how long a new server waits for the handover by the active one.
 	handoverTimeout = 30 * time.Second
-	// takeoverTimeout bounds the restore of the last data and the start of collection after that.
+	// takeoverTimeout bounds the subsequent restore of the last data and start of metrics collection.
 	takeoverTimeout = time.Minute
 )
 
 // WebServerArgs are the arguments of a WebServer.
 type WebServerArgs struct {
-	// Settings are what the server is configured with. server.Defaults returns those of a server that sets nothing.
+	// Settings configures the server. server.Defaults returns the defaults.
 	server.Settings
 	// Secrets is an output of server.Secrets. Optional.
 	Secrets pulumi.Output `pulumi:"secrets"`
 
 	Network *Network `pulumi:"network"`
-	// SshCA gives the server its host key and certificate.
+	// SshCA provides the server's host key and certificate.
 	SshCA *SshCA `pulumi:"sshCA"`
 	// Address is the VIP, by which the server knows whether it is the active one.
 	Address pulumi.StringInput `pulumi:"address"`
-	// Content is the bucket that the server takes the site from, Release the site in it.
+	// Content is the bucket from which the server downloads the site, Release the release in it.
 	Content Bucket             `pulumi:"content"`
 	Release pulumi.StringInput `pulumi:"release"`
 	// Backup is the bucket that the server reads and writes.
 	Backup Bucket `pulumi:"backup"`
 
-	// SSHAllowFromSecret keeps SSHAllowFrom out of what previews show. Default: false.
+	// SSHAllowFromSecret hides SSHAllowFrom in previews. Default: false.
 	SSHAllowFromSecret bool `pulumi:"sshAllowFromSecret"`
 	// AMI is the id of a Debian 13 image for the instance type's architecture.
 	AMI pulumi.StringInput `pulumi:"ami"`
-	// Bundle is the archive of what runs on the server.
+	// Bundle is the archive of the files and programs that run on the server.
 	Bundle server.Bundle `pulumi:"bundle"`
 	// Boundary is the ARN of the permissions boundary of the server's role. Optional.
 	Boundary pulumi.StringPtrInput `pulumi:"boundary"`
-	// DependsOn are further resources that the server waits for. Optional.
+	// DependsOn lists additional resources that the server waits for. Optional.
 	DependsOn []pulumi.Resource
 }
 
-// validate reports the arguments that are missing.
+// validate returns an error that lists the missing arguments, or nil.
 func (args *WebServerArgs) validate() error {
 	if args == nil {
 		return errNoArgs
@@ -83,7 +84,7 @@ type WebServer struct {
 
 	// InstanceID is the id of the EC2 instance.
 	InstanceID pulumi.IDOutput `pulumi:"instanceId"`
-	// Ready is the step after which the VIP may move to the server.
+	// Ready lists the step after which the VIP may move to the server.
 	Ready []pulumi.Resource
 }
 
@@ -109,7 +110,7 @@ func NewWebServer(
 		return nil, err
 	}
 
-	// With a group for runners, the provisioning machine's address is not known yet.
+	// With a security group for runners, the address of the provisioning machine is not known yet.
 	bootstrapFrom := args.SSHAllowFrom
 	if args.Network.RunnerGroup != nil {
 		bootstrapFrom = nil
@@ -119,7 +120,7 @@ func NewWebServer(
 	if secrets == nil {
 		secrets = pulumi.Any(server.Secrets{})
 	}
-	// Secret, even if no input is: it contains passwords.
+	// Secret even if no input is, because it contains passwords.
 	render := func(bootstrapKey pulumi.StringInput) pulumi.StringOutput {
 		return pulumi.ToSecret(pulumi.All(
 			args.SshCA.HostPrivateKey, args.SshCA.HostPublicKey, args.SshCA.HostCertificate,
@@ -146,10 +147,10 @@ func NewWebServer(
 		})).(pulumi.StringOutput)
 	}
 
-	// A key for the logins that provision the server. Each server has one of its own.
+	// The key of the logins that provision the server. Each server has its own.
 	identity := pulumi.Unsecret(pulumi.All(args.AMI, render(pulumi.String(""))).ApplyT(func(values []any) string {
-		made := fmt.Appendf(nil, "%s %s %d %s", values[0], args.InstanceType, args.RootVolumeSize, values[1])
-		return fmt.Sprintf("%x", sha256.Sum256(made))
+		inputs := fmt.Appendf(nil, "%s %s %d %s", values[0], args.InstanceType, args.RootVolumeSize, values[1])
+		return fmt.Sprintf("%x", sha256.Sum256(inputs))
 	}))
 	key, err := tls.NewPrivateKey(ctx, name+"-bootstrap", &tls.PrivateKeyArgs{
 		Algorithm: pulumi.String("ED25519"),
@@ -169,16 +170,16 @@ func NewWebServer(
 		VpcSecurityGroupIds: groups,
 		IamInstanceProfile:  profile.Name,
 		UserData:            render(key.PublicKeyOpenssh),
-		// The default is to stop the server, change it and start it again.
+		// By default, the provider would stop the server, change its user data and start it again.
 		UserDataReplaceOnChange: pulumi.Bool(true),
-		// An unclaimed server terminates itself: see the server's boot files.
+		// A server that never gets the VIP terminates itself: see boot/unclaimed.timer in package server.
 		InstanceInitiatedShutdownBehavior: pulumi.String("terminate"),
-		// True, although the VIP comes later: with false, every refresh of an instance with an Elastic IP would plan a
-		// replacement.
+		// True, although the VIP replaces this address later: with false, every refresh of an instance with an Elastic IP
+		// would plan a replacement.
 		AssociatePublicIpAddress: pulumi.Bool(true),
 		MetadataOptions: &ec2.InstanceMetadataOptionsArgs{
 			HttpTokens: pulumi.String("required"),
-			// One hop reaches the server itself, and none of its containers.
+			// One hop reaches the server itself, but not its containers.
 			HttpPutResponseHopLimit: pulumi.Int(1),
 		},
 		RootBlockDevice: &ec2.InstanceRootBlockDeviceArgs{
@@ -187,11 +188,11 @@ func NewWebServer(
 			VolumeSize:          pulumi.Int(args.RootVolumeSize),
 			DeleteOnTermination: pulumi.Bool(true),
 		},
-		// T4g instances start in unlimited mode otherwise, which can add cost.
+		// Otherwise T4g instances start in unlimited mode, which can add cost.
 		CreditSpecification: &ec2.InstanceCreditSpecificationArgs{CpuCredits: pulumi.String("standard")},
 	}, parent,
 		pulumi.DependsOn(slices.Concat([]pulumi.Resource{permissions}, args.DependsOn, args.Network.Ready)),
-		// The inputs that EC2 would change on the running server.
+		// The inputs that EC2 could change on the running server.
 		pulumi.ReplaceOnChanges([]string{
 			"instanceType", "vpcSecurityGroupIds", "iamInstanceProfile", "metadataOptions", "rootBlockDevice",
 			"creditSpecification",
@@ -212,7 +213,7 @@ func NewWebServer(
 }
 
 // provision logs in to the server, copies the bundle to it, provisions it until it is ready, probes it from outside,
-// and has the active server hand over.
+// and makes the active server hand over.
 func provision(
 	ctx *pulumi.Context, name string, args *WebServerArgs, web *WebServer, instance *ec2.Instance, key *tls.PrivateKey,
 ) (ready pulumi.Resource, err error) {
@@ -229,8 +230,9 @@ func provision(
 	}
 	triggers := pulumi.Array{instance.ID()}
 	timeout := time.Duration(args.ProvisioningTimeout) * time.Minute
-	// Not the instance: if it terminated itself after a failed update, the engine would panic in the refresh, because the
-	// parent's URN would be that of the older instance, later in the state. Earlier versions had it as the parent.
+	// The parent is not the instance: if it terminated itself after a failed update, the engine would panic in the
+	// refresh, because the parent's URN would be that of the older instance, later in the state. In earlier versions,
+	// the instance was the parent.
 	parent := pulumi.Composite(pulumi.Parent(web), pulumi.Aliases([]pulumi.Alias{{Parent: instance}}))
 
 	loggedIn, err := newLogin(ctx, name+"-login", login{
@@ -253,11 +255,11 @@ func provision(
 	if err != nil {
 		return nil, err
 	}
-	// Readiness was checked on the server. Between it and its visitors are its firewall and the network.
+	// Readiness was checked on the server itself. The probe also covers its firewall and the network.
 	reached, err := newProbe(ctx, name+"-reachable", probe{
 		Name:    args.Domain,
 		Address: host,
-		// The first server of all has none: an authority validates the site at the VIP.
+		// The first server of a stack has no certificate yet: an authority validates the site at the VIP.
 		AnyCertificate: true,
 
 		Server:   instance.ID(),
@@ -277,7 +279,8 @@ func provision(
 		parent, onceForServer(instance, timeout), pulumi.DependsOn([]pulumi.Resource{reached}))
 }
 
-// newInstanceProfile creates the role of the servers, with least privilege. A server waits for permissions.
+// newInstanceProfile creates the servers' role, with least privilege. A server must not start before permissions
+// exists.
 func newInstanceProfile(
 	ctx *pulumi.Context, name string, args *WebServerArgs, parent pulumi.ResourceOption,
 ) (profile *iam.InstanceProfile, permissions *iam.RolePolicy, err error) {
@@ -310,16 +313,16 @@ func newInstanceProfile(
 	return profile, permissions, err
 }
 
-// rolePath is the IAM path of the servers of a stack. By it, a policy can allow to create roles for servers and no
-// others.
+// rolePath returns the IAM path of a stack's server roles. With it, a policy can allow the creation of server roles and
+// of no others.
 func rolePath(ctx *pulumi.Context) pulumi.StringInput {
 	return pulumi.Sprintf("/%s/%s/", ctx.Project(), ctx.Stack())
 }
 
-// serverPermissions are the permissions of a server. Add a new one to "the servers" in ops/access/permissions,
-// too: the boundary of their role consists of those. Without ListBucket, S3 responds with 403 instead of 404 for a
-// missing object, and "no backup yet" would look like "denied". Versions are out of reach: objects that a server
-// overwrites or deletes in the backup bucket can be restored.
+// serverPermissions returns the policy of a server. When adding a permission, also add it to "the servers" in
+// ops/access/permissions, from which the boundary of the role is built. Without ListBucket, S3 responds with 403
+// instead of 404 for a missing object, and "no backup yet" would look like "denied". Servers have no access to
+// versions, so that objects that a server overwrites or deletes in the backup bucket can be restored.
 func serverPermissions(content, backup pulumi.StringInput) pulumi.Map {
 	allow := func(id string, actions []string, resources ...pulumi.Input) pulumi.Map {
 		return pulumi.Map{
@@ -339,11 +342,11 @@ func serverPermissions(content, backup pulumi.StringInput) pulumi.Map {
 	}
 }
 
-// newSecurityGroup opens HTTP and HTTPS to everybody, and SSH to SSHAllowFrom.
+// newSecurityGroup opens HTTP and HTTPS to everyone, and SSH to SSHAllowFrom.
 func newSecurityGroup(
 	ctx *pulumi.Context, name string, args *WebServerArgs, parent pulumi.ResourceOption,
 ) (*ec2.SecurityGroup, error) {
-	everybody := pulumi.ToStringArray([]string{"0.0.0.0/0"})
+	everyone := pulumi.ToStringArray([]string{"0.0.0.0/0"})
 	ingress := func(description string, port int, from pulumi.StringArray) *ec2.SecurityGroupIngressArgs {
 		return &ec2.SecurityGroupIngressArgs{
 			Description: pulumi.String(description),
@@ -359,7 +362,7 @@ func newSecurityGroup(
 			Protocol:    pulumi.String("tcp"),
 			FromPort:    pulumi.Int(port),
 			ToPort:      pulumi.Int(port),
-			CidrBlocks:  everybody,
+			CidrBlocks:  everyone,
 		}
 	}
 	// The VPC's own resolver, time server and metadata service need no rule.
@@ -368,19 +371,19 @@ func newSecurityGroup(
 		egress("S3, container images", 443),
 	}
 	if port := args.SMTPPort; args.SMTPHost != "" && port != 80 && port != 443 {
-		// To everybody: rules take addresses, and the address of a relay changes.
+		// To everyone: rules need addresses, and the address of a relay may change.
 		out = append(out, egress("Mail relay", port))
 	}
 	in := ec2.SecurityGroupIngressArray{
-		ingress("HTTP", 80, everybody),
-		ingress("HTTPS", 443, everybody),
+		ingress("HTTP", 80, everyone),
+		ingress("HTTPS", 443, everyone),
 	}
 	if len(args.SSHAllowFrom) > 0 {
 		in = append(in, ingress("SSH", args.SSHPort, pulumi.ToStringArray(args.SSHAllowFrom)))
 	}
 	rules := ec2.SecurityGroupIngressArrayInput(in)
 	if args.SSHAllowFromSecret {
-		// All of them: AWS returns the rules in another order, and Pulumi marks secrets by position.
+		// All rules are secret: AWS returns them in another order, and Pulumi marks secrets by position.
 		rules = pulumi.ToSecret(in).(ec2.SecurityGroupIngressArrayOutput)
 	}
 	return ec2.NewSecurityGroup(ctx, name, &ec2.SecurityGroupArgs{
@@ -388,7 +391,7 @@ func newSecurityGroup(
 		VpcId:       args.Network.VpcID,
 		Ingress:     rules,
 		Egress:      out,
-		// The firewall is part of a server: an update in place could lock its owner out of the active server, for the sake
-		// of one that may never become ready.
+		// The security group is part of a server: an update in place could lock operators out of the active server, on behalf
+		// of a new server that may never become ready.
 	}, parent, pulumi.ReplaceOnChanges([]string{"ingress", "egress"}))
 }

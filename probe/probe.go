@@ -1,4 +1,4 @@
-// Package probe verifies from outside that the right server serves a site, with the right release and a valid
+// Package probe verifies from outside that the expected server serves a site, with the expected release and a valid
 // certificate.
 package probe
 
@@ -23,38 +23,39 @@ import (
 )
 
 const (
-	// attemptTimeout bounds one attempt: the lookup of the name and both requests.
+	// attemptTimeout bounds one attempt: the DNS lookup and both requests.
 	attemptTimeout = 5 * time.Second
 	// pause is the time between two attempts.
 	pause = 200 * time.Millisecond
-	// logPause is the minimum time between two lines of progress.
+	// logPause is the minimum time between two progress messages.
 	logPause = 5 * time.Second
-	// maxBody is how many bytes of a response are read, maxQuoted how many are quoted.
+	// maxBody is how many bytes of a response body are read, maxQuoted how many are quoted.
 	maxBody, maxQuoted = 4096, 200
 	httpsPort          = 443
 )
 
-// Resolver looks up the addresses of a name. net.DefaultResolver is one.
+// Resolver looks up the addresses of a name. net.DefaultResolver implements it.
 type Resolver interface {
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
 // Target is a site at one address, and the server and release to expect there.
 type Target struct {
-	// Name is the site's name.
+	// Name is the site's domain name.
 	Name string
 	// Address is the IPv4 address and port to probe, whatever Name resolves to.
 	Address netip.AddrPort
-	// Roots are the trusted authorities. Default: those of this machine.
+	// Roots are the trusted authorities. Default: this machine's.
 	Roots *x509.CertPool
-	// AnyCertificate skips the verification of the certificate.
+	// AnyCertificate skips certificate verification.
 	AnyCertificate bool
 	// Server is the id of the server, Release the name of the release.
 	Server, Release string
 }
 
-// FromEnvironment reads a target from the variables NAME, ADDRESS and ROOTS: the site's name, an IPv4 address, whose
-// port 443 is probed, and optionally a PEM file of the trusted authorities. The error names each invalid variable.
+// FromEnvironment reads a target from the variables NAME, ADDRESS and ROOTS: the site's domain name, an IPv4 address,
+// of which port 443 is probed, and optionally a PEM file of trusted authorities. The error names each invalid
+// variable.
 func FromEnvironment(variable func(string) string) (Target, error) {
 	var problems []error
 	target := Target{Name: variable("NAME")}
@@ -74,14 +75,14 @@ func FromEnvironment(variable func(string) string) (Target, error) {
 	return target, errors.Join(problems...)
 }
 
-// Await probes the site until it is served as expected. After within it returns an error with the actual responses; the
-// last attempt may overrun within by 5 s.
+// Await probes the site until it is served as expected. After within, it returns an error with the actual responses;
+// the last attempt may exceed within by 5 s.
 //
-// The certificate is not verified while the name does not exist or resolves to other addresses only: no authority
-// issues one then, and no visitor comes by the name. A lookup that fails in another way is retried and, in the end, an
-// error.
+// The certificate is not verified while the name does not exist or resolves only to other addresses: no authority
+// would issue a certificate, and no visitor reaches the site by its name. If a lookup fails in another way, it is
+// retried; if it keeps failing, Await returns an error.
 //
-// log gets a line of text for each unexpected response, every 5 s at most.
+// log receives a line for each unexpected response, at most every 5 s.
 func (t Target) Await(ctx context.Context, within time.Duration, resolver Resolver, log func(line string)) error {
 	began := time.Now()
 	tick := time.NewTicker(pause)
@@ -90,16 +91,16 @@ func (t Target) Await(ctx context.Context, within time.Duration, resolver Resolv
 	var loggedAt time.Time
 	warned := false
 	for {
-		seen := t.attempt(ctx, resolver)
+		result := t.attempt(ctx, resolver)
 		if ctx.Err() != nil {
 			return fmt.Errorf("stopped probing %s: %w", t.url(), context.Cause(ctx))
 		}
-		if seen.elsewhere && !warned {
+		if result.elsewhere && !warned {
 			warned = true
 			log(fmt.Sprintf("%s does not resolve to %s yet: its certificate is not checked. Create the DNS records; "+
 				"`pulumi stack output dnsRecords` lists them where no zone is configured", t.Name, t.Address.Addr()))
 		}
-		problems := t.problems(seen)
+		problems := t.problems(result)
 		if len(problems) == 0 {
 			return nil
 		}
@@ -121,53 +122,53 @@ func (t Target) Await(ctx context.Context, within time.Duration, resolver Resolv
 
 func (t Target) url() string { return "https://" + t.Name + "/" }
 
-// seen is the result of one attempt.
-type seen struct {
-	// lookup is the error of the lookup of the name; no request was sent then.
+// result is the result of one attempt.
+type result struct {
+	// lookup is the error of the DNS lookup. If it is set, no request was sent.
 	lookup error
-	// elsewhere reports that the name does not resolve to the address.
+	// elsewhere is true if the name does not resolve to the address.
 	elsewhere       bool
-	server, release answer
+	server, release response
 	certificate     *x509.Certificate
 }
 
-// answer is the response to one request.
-type answer struct {
+// response is the response to one request.
+type response struct {
 	// err is set if there was no response.
 	err      error
 	status   int
 	location string
 	body     string
-	// value is the string that the body names, "" if it names none.
+	// value is the string that the body contains for the requested key, or "".
 	value string
 }
 
-// attempt looks up the name and probes the site once, on a connection of its own.
-func (t Target) attempt(ctx context.Context, resolver Resolver) seen {
+// attempt looks up the name and probes the site once, on a new connection.
+func (t Target) attempt(ctx context.Context, resolver Resolver) result {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
 	client, elsewhere, err := t.client(ctx, resolver)
 	if err != nil {
-		return seen{lookup: err}
+		return result{lookup: err}
 	}
 	defer client.CloseIdleConnections()
-	s := seen{elsewhere: elsewhere}
-	for _, question := range []struct {
-		key    string
-		answer *answer
-	}{{"server", &s.server}, {"release", &s.release}} {
+	r := result{elsewhere: elsewhere}
+	for _, request := range []struct {
+		key      string
+		response *response
+	}{{"server", &r.server}, {"release", &r.release}} {
 		var certificate *x509.Certificate
-		*question.answer, certificate = t.ask(ctx, client, ".well-known/"+question.key, question.key)
+		*request.response, certificate = t.get(ctx, client, ".well-known/"+request.key, request.key)
 		if certificate != nil {
-			s.certificate = certificate
+			r.certificate = certificate
 		}
 	}
-	return s
+	return r
 }
 
-// Visit requests the front page and the id of the server once, on a connection of its own. It fails if another server
-// responds, or that one with an error of its own. A connection that is reset is tried again, because a server with too
-// many visitors resets some. The certificate is verified as in Await. It takes 5 s at most.
+// Visit requests the front page and the id of the server once, on a new connection. It fails if another server
+// responds, or if the response is a server error. If the connection is reset, it retries, because a server with too
+// many visitors resets some connections. The certificate is verified as in Await. Visit takes at most 5 s.
 func (t Target) Visit(ctx context.Context, resolver Resolver) error {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
@@ -176,24 +177,24 @@ func (t Target) Visit(ctx context.Context, resolver Resolver) error {
 		return err
 	}
 	defer client.CloseIdleConnections()
-	front, _ := t.ask(ctx, client, "", "")
+	front, _ := t.get(ctx, client, "", "")
 	for errors.Is(front.err, syscall.ECONNRESET) && ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):
-			front, _ = t.ask(ctx, client, "", "")
+			front, _ = t.get(ctx, client, "", "")
 		}
 	}
 	if front.err != nil || front.status >= http.StatusInternalServerError {
 		return fmt.Errorf("/: got %s", front)
 	}
-	if named, _ := t.ask(ctx, client, ".well-known/server", "server"); !named.names(t.Server) {
-		return fmt.Errorf("/.well-known/server: expected %s, got %s", t.Server, named)
+	if actual, _ := t.get(ctx, client, ".well-known/server", "server"); !actual.names(t.Server) {
+		return fmt.Errorf("/.well-known/server: expected %s, got %s", t.Server, actual)
 	}
 	return nil
 }
 
-// client returns a client that connects to the address, and whether the name resolves to others only.
+// client returns a client that connects to the address, and whether the name resolves only to other addresses.
 func (t Target) client(ctx context.Context, resolver Resolver) (client *http.Client, elsewhere bool, err error) {
 	if !t.AnyCertificate {
 		here, err := t.resolvesHere(ctx, resolver)
@@ -204,7 +205,7 @@ func (t Target) client(ctx context.Context, resolver Resolver) (client *http.Cli
 	}
 	return &http.Client{
 		Transport: &http.Transport{
-			// No proxy of the environment: it would probe another address.
+			// Ignore proxies in the environment: they would connect to another address.
 			Proxy: nil,
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				return new(net.Dialer).DialContext(ctx, "tcp", t.Address.String())
@@ -234,15 +235,16 @@ func (t Target) resolvesHere(ctx context.Context, resolver Resolver) (bool, erro
 	return false, nil
 }
 
-// ask requests a path, whose body may be JSON with a string of that key. It returns the server's certificate, if any.
-func (t Target) ask(ctx context.Context, client *http.Client, path, key string) (answer, *x509.Certificate) {
+// get requests a path. It returns the response, with the value of the string key if the body is JSON, and the server's
+// certificate, if any.
+func (t Target) get(ctx context.Context, client *http.Client, path, key string) (response, *x509.Certificate) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, t.url()+path, nil)
 	if err != nil {
-		return answer{err: err}, nil
+		return response{err: err}, nil
 	}
-	response, err := client.Do(request)
+	got, err := client.Do(request)
 	if err != nil {
-		// The report has the URL and the address; the local port would differ each time.
+		// The report already has the URL and the address, and the local port would differ each time.
 		var request *url.Error
 		if errors.As(err, &request) {
 			err = request.Err
@@ -251,52 +253,52 @@ func (t Target) ask(ctx context.Context, client *http.Client, path, key string) 
 		if errors.As(err, &operation) {
 			err = fmt.Errorf("%s: %w", operation.Op, operation.Err)
 		}
-		var refused *tls.CertificateVerificationError
-		if errors.As(err, &refused) && len(refused.UnverifiedCertificates) > 0 {
-			return answer{err: err}, refused.UnverifiedCertificates[0]
+		var unverified *tls.CertificateVerificationError
+		if errors.As(err, &unverified) && len(unverified.UnverifiedCertificates) > 0 {
+			return response{err: err}, unverified.UnverifiedCertificates[0]
 		}
-		return answer{err: err}, nil
+		return response{err: err}, nil
 	}
-	defer response.Body.Close()
+	defer got.Body.Close()
 	var certificate *x509.Certificate
-	if response.TLS != nil && len(response.TLS.PeerCertificates) > 0 {
-		certificate = response.TLS.PeerCertificates[0]
+	if got.TLS != nil && len(got.TLS.PeerCertificates) > 0 {
+		certificate = got.TLS.PeerCertificates[0]
 	}
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxBody))
+	body, err := io.ReadAll(io.LimitReader(got.Body, maxBody))
 	if err != nil {
-		return answer{err: err}, certificate
+		return response{err: err}, certificate
 	}
-	a := answer{status: response.StatusCode, location: response.Header.Get("Location"), body: string(body)}
+	r := response{status: got.StatusCode, location: got.Header.Get("Location"), body: string(body)}
 	var fields map[string]any
 	if json.Unmarshal(body, &fields) == nil {
-		a.value, _ = fields[key].(string)
+		r.value, _ = fields[key].(string)
 	}
-	return a, certificate
+	return r, certificate
 }
 
-// problems describes each unexpected response in a line.
-func (t Target) problems(s seen) []string {
-	if s.lookup != nil {
-		return []string{s.lookup.Error()}
+// problems describes each unexpected response in one line.
+func (t Target) problems(r result) []string {
+	if r.lookup != nil {
+		return []string{r.lookup.Error()}
 	}
 	var found []string
-	for _, question := range []struct {
+	for _, request := range []struct {
 		key, expected string
-		answer        answer
-	}{{"server", t.Server, s.server}, {"release", t.Release, s.release}} {
-		if question.answer.names(question.expected) {
+		actual        response
+	}{{"server", t.Server, r.server}, {"release", t.Release, r.release}} {
+		if request.actual.names(request.expected) {
 			continue
 		}
 		found = append(found,
-			fmt.Sprintf("/.well-known/%s: expected %s, got %s", question.key, question.expected, question.answer))
+			fmt.Sprintf("/.well-known/%s: expected %s, got %s", request.key, request.expected, request.actual))
 	}
 	if len(found) == 0 {
 		return nil
 	}
-	if s.certificate != nil {
-		found = append(found, "certificate: "+describe(s.certificate))
+	if r.certificate != nil {
+		found = append(found, "certificate: "+describe(r.certificate))
 	}
-	if s.server.names(t.Server) && s.release.err == nil {
+	if r.server.names(t.Server) && r.release.err == nil {
 		found = append(found,
 			fmt.Sprintf("release %s is uploaded, but not served: on the server, see journalctl -u agent-pull.service",
 				t.Release))
@@ -304,23 +306,23 @@ func (t Target) problems(s seen) []string {
 	return found
 }
 
-// names reports whether a successful response names the value.
-func (a answer) names(value string) bool {
-	return a.err == nil && a.status == http.StatusOK && a.value == value
+// names reports whether the response is successful and contains the value.
+func (r response) names(value string) bool {
+	return r.err == nil && r.status == http.StatusOK && r.value == value
 }
 
-func (a answer) String() string {
+func (r response) String() string {
 	switch {
-	case a.err != nil:
-		return clean(a.err.Error())
-	case a.location != "":
-		return fmt.Sprintf("%d to %s", a.status, clean(a.location))
+	case r.err != nil:
+		return clean(r.err.Error())
+	case r.location != "":
+		return fmt.Sprintf("%d to %s", r.status, clean(r.location))
 	default:
-		return fmt.Sprintf("%d: %s", a.status, clean(a.body))
+		return fmt.Sprintf("%d: %s", r.status, clean(r.body))
 	}
 }
 
-// clean shortens foreign text to one line.
+// clean shortens untrusted text to one printable line.
 func clean(text string) string {
 	return lines.Printable(strings.Join(strings.Fields(text), " "), maxQuoted)
 }

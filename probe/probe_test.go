@@ -20,7 +20,7 @@ import (
 	"immutable-infra/probe"
 )
 
-// TestMain sets proxies for all tests: none of them responds, and none may be used.
+// TestMain sets proxies that do not respond: the probe must not use them.
 func TestMain(m *testing.M) {
 	for _, name := range []string{"HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "https_proxy", "http_proxy", "all_proxy"} {
 		os.Setenv(name, "http://127.0.0.1:9")
@@ -30,14 +30,14 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// resolver answers each lookup with the next of its results, and then with the last.
+// resolver returns its results one after the other, and then always the last one.
 type resolver struct {
-	results []any // an address or an error
-	asked   atomic.Int32
+	results []any // addresses and errors
+	lookups atomic.Int32
 }
 
 func (r *resolver) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
-	n := min(int(r.asked.Add(1)), len(r.results)) - 1
+	n := min(int(r.lookups.Add(1)), len(r.results)) - 1
 	if err, ok := r.results[n].(error); ok {
 		return nil, err
 	}
@@ -120,8 +120,8 @@ func TestErrorHasTheActualResponse(t *testing.T) {
 	}
 }
 
-// TestB11CertificateIsCheckedWhereTheNameResolvesHere: while the name leads to the site, no answer
-// and no failure of the resolver allows a success without a check of the certificate.
+// TestB11CertificateIsCheckedWhereTheNameResolvesHere: while the name resolves to the site, no response and no
+// failure of the resolver may lead to a success without certificate verification.
 func TestB11CertificateIsCheckedWhereTheNameResolvesHere(t *testing.T) {
 	site := testsite.Start(t, "example.org", testsite.Serving("i-new", "r-new"))
 	for name, test := range map[string]struct {
@@ -140,7 +140,7 @@ func TestB11CertificateIsCheckedWhereTheNameResolvesHere(t *testing.T) {
 			[]any{errors.New("network is unreachable")}, 0, "cannot resolve example.com: network is unreachable",
 		},
 		"the resolver fails and ends":   {[]any{failing, notFound}, time.Second, ""},
-		"the name leads elsewhere":      {[]any{elsewhere}, 0, ""},
+		"the name resolves elsewhere":   {[]any{elsewhere}, 0, ""},
 		"the name does not exist (yet)": {[]any{notFound}, 0, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -180,7 +180,7 @@ func TestProbeEndsInTime(t *testing.T) {
 		require.WithinRange(t, time.Now(), began.Add(time.Second), began.Add(3*time.Second))
 		require.Equal(t, 1, strings.Count(log, "after "), log)
 	})
-	t.Run("where nothing answers", func(t *testing.T) {
+	t.Run("where nothing responds", func(t *testing.T) {
 		release := make(chan struct{})
 		site := testsite.Start(t, "example.com", http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
 		defer close(release)
@@ -201,7 +201,7 @@ func TestProbeEndsInTime(t *testing.T) {
 }
 
 // A server with too many visitors resets some of their connections: docs/server.md.
-func TestVisitIsTriedAgainWhenItsConnectionIsReset(t *testing.T) {
+func TestVisitIsRetriedWhenItsConnectionIsReset(t *testing.T) {
 	for name, test := range map[string]struct {
 		resets  int32
 		failure string

@@ -1,14 +1,12 @@
-// Package publish builds the site, checks that servers will accept it, and uploads it to the
-// content bucket.
+// Package publish builds the site, checks that servers will accept it, and uploads it to the content bucket.
 //
-// A build runs in the site's own directory, because plugins look there for git's history and keep
-// their caches there. It runs without the deployment's variables. Its result goes to the work
-// directory, where nothing else writes, so that the files that were listed are the files that are
-// uploaded.
+// A build runs in the site's own directory, because plugins expect git's history there and keep their caches there.
+// It runs without the deployment's environment variables. The result goes to the work directory, where nothing else
+// writes, so that the listed files are the ones that are uploaded.
 //
-// Some builds write into their own source: a lock file, a build number, thumbnails. The build
-// records such files, and the hash of the source counts them with their content before the build
-// (recordFile). So a build does not cause another one, on this machine or in a new clone.
+// Some builds write to their own source: a lock file, a build number, thumbnails. The build records such files (see
+// recordFile), and the hash of the source uses their content before the build. A build therefore does not cause another
+// one, neither on this machine nor in a new clone.
 package publish
 
 import (
@@ -29,45 +27,43 @@ import (
 	"immutable-infra/server/manifest"
 )
 
-// Settings say what is built and where. Relative paths start at the working directory, which is the
-// program's own.
+// Settings decides what is built and where. Relative paths start at the working directory, which is the project's.
 type Settings struct {
 	// SiteDir is the directory of the Jekyll site.
 	SiteDir string
-	// WorkDir is where builds are kept, below a directory for each stack.
+	// WorkDir is where builds are kept, in a subdirectory for each stack.
 	WorkDir string
 	Stack   string
-	// Command builds the site into SiteDir's _site, in bash. Default: Jekyll, by bundler if there
-	// is a Gemfile.
+	// Command is a bash command that builds the site into SiteDir's _site. Default: Jekyll, with bundler if there is a
+	// Gemfile.
 	Command string
 	// JekyllEnv is JEKYLL_ENV of the build.
 	JekyllEnv string
-	// SourceHash is the SiteHash of the source to build. A build of another source is never
-	// uploaded.
+	// SourceHash is the SiteHash of the source to build. A build of another source is never uploaded.
 	SourceHash string
-	// Log gets the output of the build.
+	// Log receives the output of the build.
 	Log io.Writer
 }
 
-// below is a path in the stack's own directory.
-func (s Settings) below(name string) string { return filepath.Join(s.WorkDir, s.Stack, name) }
+// path returns a path in the stack's directory.
+func (s Settings) path(name string) string { return filepath.Join(s.WorkDir, s.Stack, name) }
 
-// siteCopy is the directory of the built site. Only a build writes to it.
-func (s Settings) siteCopy() string { return s.below("site") }
+// siteCopy returns the directory of the built site. Only builds write to it.
+func (s Settings) siteCopy() string { return s.path("site") }
 
-// originFile names the source that siteCopy was built from.
-func (s Settings) originFile() string { return s.below("origin") }
+// originFile returns the path of the file with the origin of siteCopy.
+func (s Settings) originFile() string { return s.path("origin") }
 
-// origin identifies everything that a build depends on.
+// origin returns a text that identifies everything that a build depends on.
 func (s Settings) origin() string {
 	return fmt.Sprintf("%s\n%q\n%q\n", s.SourceHash, s.Command, s.JekyllEnv)
 }
 
-// manifestFile lists the files of siteCopy.
-func (s Settings) manifestFile() string { return s.below(manifest.Name) }
+// manifestFile returns the path of the manifest of siteCopy.
+func (s Settings) manifestFile() string { return s.path(manifest.Name) }
 
-// Build builds the site, checks that a server will accept it, keeps it in the work directory, and
-// returns its manifest. A failed build leaves the previous one unchanged.
+// Build builds the site, checks that servers will accept it, keeps it in the work directory, and returns its
+// manifest. A failed build leaves the previous one unchanged.
 func Build(ctx context.Context, s Settings) (manifest.Manifest, error) {
 	source, err := OpenSource(s.SiteDir, ".", s.WorkDir)
 	if err != nil {
@@ -76,7 +72,7 @@ func Build(ctx context.Context, s Settings) (manifest.Manifest, error) {
 	if s.WorkDir, err = filepath.Abs(s.WorkDir); err != nil {
 		return manifest.Manifest{}, err
 	}
-	output := s.below("site.new")
+	output := s.path("site.new")
 	if err := os.RemoveAll(output); err != nil {
 		return manifest.Manifest{}, fmt.Errorf("cannot remove an earlier build: %w", err)
 	}
@@ -96,7 +92,7 @@ func Build(ctx context.Context, s Settings) (manifest.Manifest, error) {
 	return list, nil
 }
 
-// keep replaces the previous build. Until the new one is complete, the work directory has no build.
+// keep replaces the previous build. Until the new build is complete, the work directory counts as having no build.
 func (s Settings) keep(output string, list manifest.Manifest) error {
 	for _, path := range []string{s.originFile(), s.siteCopy()} {
 		if err := os.RemoveAll(path); err != nil {
@@ -112,7 +108,7 @@ func (s Settings) keep(output string, list manifest.Manifest) error {
 	return writeFile(s.originFile(), []byte(s.origin()))
 }
 
-// runRecorded runs the build and records what it wrote into its own source.
+// runRecorded runs the build and records which files it wrote to its own source.
 func (s Settings) runRecorded(ctx context.Context, source Source, output string) error {
 	record, err := source.readRecord()
 	if err != nil {
@@ -168,8 +164,8 @@ func (s Settings) run(ctx context.Context, source Source, output string) error {
 		jekyll = []string{"bundle", "exec", "jekyll"}
 		break
 	}
-	// Jekyll splits --config at commas, and builds without any configuration if it cannot read one:
-	// the name of a temporary directory has no comma.
+	// Jekyll splits --config at commas, and builds without any configuration if it cannot read one of the files. Use a
+	// temporary directory, whose name has no comma.
 	temporary, err := os.MkdirTemp("", "publish-")
 	if err != nil {
 		return fmt.Errorf("cannot write Jekyll's configuration: %w", err)
@@ -193,9 +189,8 @@ func (s Settings) run(ctx context.Context, source Source, output string) error {
 	return copyTree(source, output, output)
 }
 
-// installGems returns the variables by which bundler finds the gems of a Gemfile. It installs gems
-// that the machine lacks below the work directory, in the versions of the lock file if there is
-// one.
+// installGems returns the environment variables with which bundler finds the gems of a Gemfile. It installs missing
+// gems below the work directory, in the versions of the lock file if there is one.
 func (s Settings) installGems(
 	dir string, run func(environment []string, name string, args ...string) error,
 ) ([]string, error) {
@@ -222,18 +217,18 @@ func (s Settings) installGems(
 	return gems, nil
 }
 
-// writeConfig writes the settings that the build adds to the site's own.
+// writeConfig writes a configuration for Jekyll with the settings that the build adds to the site's own.
 func (s Settings) writeConfig(source Source, path string) error {
 	exclude, unreadable, outside, err := source.excluded()
 	if err != nil {
 		return err
 	}
 	if len(unreadable) > 0 {
-		fmt.Fprintf(s.Log, "Left out: %s. These are no files, or links that lead nowhere or in circles.\n",
+		fmt.Fprintf(s.Log, "Left out: %s. They are not regular files, or are dangling or circular links.\n",
 			abridged(unreadable))
 	}
 	if len(outside) > 0 {
-		fmt.Fprintf(s.Log, "Links lead out of the site: %s. A change behind them does not start a build.\n",
+		fmt.Fprintf(s.Log, "Links lead out of the site: %s. Changes of their targets do not trigger a build.\n",
 			abridged(outside))
 	}
 	text, err := yaml.Marshal(map[string]any{
@@ -249,11 +244,11 @@ func (s Settings) writeConfig(source Source, path string) error {
 	return nil
 }
 
-// killDelay is how long a build may take to end after it was signalled.
+// killDelay is how long a build may take to end after SIGTERM, before it is killed.
 const killDelay = 10 * time.Second
 
-// command runs one command of a build in an environment of its own: the deployment's keys, tokens
-// and passphrases must not reach code that comes with a site.
+// command runs a command of a build in a minimal environment: the deployment's keys, tokens and passphrases must not
+// reach code that is part of a site.
 func (s Settings) command(ctx context.Context, dir string, environment []string, name string, args ...string) error {
 	command := exec.CommandContext(ctx, name, args...)
 	command.Dir = dir
@@ -273,8 +268,8 @@ func (s Settings) command(ctx context.Context, dir string, environment []string,
 	return command.Run()
 }
 
-// abridged shortens a list that may have thousands of names. It only counts dotfiles, such as an
-// editor's or those with credentials: a public workflow shows its log.
+// abridged shortens a list that may have thousands of names. Dotfiles, which may belong to an editor or contain
+// credentials, are only counted: the log of a public workflow is public.
 func abridged(names []string) string {
 	const most = 10
 	shown := slices.DeleteFunc(slices.Clone(names), func(name string) bool {

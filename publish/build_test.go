@@ -29,13 +29,13 @@ func TestB1ASiteAboveTheProgramIsBuiltWithoutIt(t *testing.T) {
 	})
 	files := p.built()
 	require.ElementsMatch(t, []string{"index.html", "infrastructure.html", "2026/01/01/mine.html"}, keys(files))
-	require.Equal(t, files, p.built(), "its own output is no source of the next build")
+	require.Equal(t, files, p.built(), "the output of a build is not part of the next build's source")
 	require.NotContains(t, p.log.String(), "wrote into its own source")
 }
 
 func TestBuildInLinkedWorkDirectoryIsComplete(t *testing.T) {
 	p := newProject(t, ".", "site")
-	tools(t, map[string]string{"jekyll": `while [ "$1" != --destination ]; do shift; done; echo front >"$2/index.html"`})
+	fakeTools(t, map[string]string{"jekyll": `while [ "$1" != --destination ]; do shift; done; echo front >"$2/index.html"`})
 	require.NoError(t, os.Symlink(t.TempDir(), ".build"))
 	require.Equal(t, map[string]string{"index.html": "front\n"}, p.built())
 	require.Equal(t, map[string]string{"index.html": "front\n"}, p.built())
@@ -56,12 +56,12 @@ func TestB3JekyllBuildsASiteWithSpecialFiles(t *testing.T) {
 	})
 	require.NoError(t, os.Symlink("a", filepath.Join("site", "linked")))
 	require.NoError(t, os.Symlink(shared, filepath.Join("site", "shared")))
-	// Each of them leads to the other.
+	// These two links refer to each other.
 	require.NoError(t, os.Symlink("../linked", filepath.Join("site", "deep", "x")))
 	require.NoError(t, os.Symlink("../deep", filepath.Join("site", "a", "y")))
-	p.strange("")
-	p.strange("deep")
-	p.strange("_posts")
+	p.addSpecialFiles("")
+	p.addSpecialFiles("deep")
+	p.addSpecialFiles("_posts")
 	hash := p.hash()
 
 	files := p.built()
@@ -79,25 +79,25 @@ func TestB3JekyllBuildsASiteWithSpecialFiles(t *testing.T) {
 	}
 	require.Contains(t, p.log.String(), "Links lead out of the site: shared.")
 	require.Equal(t, hash, p.hash())
-	require.NotContains(t, p.log.String(), "wrote into its own source", "no metadata of an incremental build")
+	require.NotContains(t, p.log.String(), "wrote into its own source", "metadata of an incremental build")
 }
 
 func TestB3JekyllBuildsASiteInADirectoryOfAnyName(t *testing.T) {
 	testtool.Path(t, "jekyll")
 	p := newProject(t, "project, [a] {b}*?", "../blog, [1] {2}*?")
 	p.write(map[string]string{"_config.yml": "title: x", "index.html": frontMatter + "front"})
-	p.strange("")
+	p.addSpecialFiles("")
 	require.Equal(t, map[string]string{"index.html": "front"}, p.built())
 	require.Regexp(t, `Left out: .*gone\.html.*pipe\.html`, p.log.String())
-	require.NotContains(t, p.log.String(), ".#index.html", "junk is not worth a word")
+	require.NotContains(t, p.log.String(), ".#index.html", "junk is not reported")
 }
 
-func TestB3AFIFOThatJekyllWouldReadIsRefusedByName(t *testing.T) {
+func TestB3FIFOThatJekyllWouldReadIsRejectedByName(t *testing.T) {
 	for _, dir := range []string{"_data", "_layouts", "_plugins"} {
 		t.Run(dir, func(t *testing.T) {
 			p := newProject(t, "project", "site")
 			p.write(map[string]string{"index.html": "front"})
-			p.strange(dir)
+			p.addSpecialFiles(dir)
 			_, err := p.build()
 			require.ErrorContains(t, err, dir+"/pipe.html")
 			require.ErrorContains(t, err, "remove")
@@ -105,7 +105,7 @@ func TestB3AFIFOThatJekyllWouldReadIsRefusedByName(t *testing.T) {
 	}
 }
 
-func TestB4JekyllsOwnFilesAndAPluginsDoNotChangeTheHash(t *testing.T) {
+func TestB4FilesOfJekyllAndPluginsDoNotChangeTheHash(t *testing.T) {
 	testtool.Path(t, "jekyll")
 	p := newProject(t, "project", "site")
 	p.write(map[string]string{
@@ -142,13 +142,13 @@ func TestLogOfABuildNamesNoDotfiles(t *testing.T) {
 	require.NotContains(t, p.log.String(), ".env")
 }
 
-func TestB5TheSiteDecidesAboutTheFuture(t *testing.T) {
+func TestB5SiteDecidesWhetherFuturePostsArePublished(t *testing.T) {
 	testtool.Path(t, "jekyll")
 	for name, c := range map[string]struct {
 		file, config string
 		published    bool
 	}{
-		"not said":   {"_config.yml", "title: x", false},
+		"not set":    {"_config.yml", "title: x", false},
 		"false":      {"_config.yml", "future: false", false},
 		"true":       {"_config.yml", "future: true", true},
 		"twice":      {"_config.yaml", "future: false\nexclude: [a]\nexclude: [b]\nfuture: true", true},
@@ -168,7 +168,7 @@ func TestB5TheSiteDecidesAboutTheFuture(t *testing.T) {
 	}
 }
 
-func TestB6APostHasTheSameAddressInEachTimeZone(t *testing.T) {
+func TestB6PostHasTheSameURLInEveryTimeZone(t *testing.T) {
 	testtool.Path(t, "jekyll")
 	for _, zone := range []string{"", "America/Los_Angeles", "Pacific/Kiritimati"} {
 		t.Run("TZ="+zone, func(t *testing.T) {
@@ -183,7 +183,7 @@ func TestB6APostHasTheSameAddressInEachTimeZone(t *testing.T) {
 	}
 }
 
-func TestB7GemsAreInstalledWhereAGemfileNeedsThem(t *testing.T) {
+func TestB7GemsAreInstalledIfAGemfileNeedsThem(t *testing.T) {
 	const jekyll = `
 echo "$PWD: bundle $* $(env | grep ^BUNDLE | sort | tr '\n' ' ')" >>"$HOME/calls"
 case $1 in
@@ -200,7 +200,7 @@ esac
 		"no Gemfile": {
 			err: "exit status 1",
 		},
-		"all gems are there": {
+		"all gems are installed": {
 			files: []string{"Gemfile", "Gemfile.lock"}, home: []string{"installed"},
 			calls: []string{"bundle check", "bundle exec jekyll build"},
 		},
@@ -215,7 +215,7 @@ esac
 				"bundle exec jekyll build BUNDLE_FROZEN=true BUNDLE_PATH=GEMS",
 			},
 		},
-		"by the newer names": {
+		"with the newer file names": {
 			files: []string{"gems.rb", "gems.locked"},
 			calls: []string{
 				"bundle check", "bundle install BUNDLE_FROZEN=true BUNDLE_PATH=GEMS",
@@ -233,7 +233,7 @@ esac
 			home := t.TempDir()
 			t.Setenv("HOME", home)
 			t.Setenv("BUNDLE_GEMFILE", "/elsewhere/Gemfile")
-			tools(t, map[string]string{"bundle": jekyll, "jekyll": "exit 1"})
+			fakeTools(t, map[string]string{"bundle": jekyll, "jekyll": "exit 1"})
 			for _, file := range c.files {
 				p.write(map[string]string{file: ""})
 			}
@@ -268,7 +268,7 @@ esac
 			}
 			require.Equal(t, c.calls, calls)
 			if slices.Contains(c.home, "broken") {
-				require.Contains(t, p.log.String(), "Could not find gem 'nokogiri'", "bundler's own words are shown")
+				require.Contains(t, p.log.String(), "Could not find gem 'nokogiri'", "bundler's own message is shown")
 			}
 		})
 	}
@@ -286,7 +286,7 @@ func TestB8TheBuildSeesFiveVariables(t *testing.T) {
 	expected := []string{
 		"HOME=" + os.Getenv("HOME"), "JEKYLL_ENV=production", "LANG=C.UTF-8", "PATH=" + os.Getenv("PATH"), "TZ=UTC",
 	}
-	// bash's own.
+	// Without the variables that bash sets itself.
 	const print = `mkdir -p _site && env | grep -v -e ^PWD= -e ^SHLVL= -e ^_= -e ^OLDPWD= | sort >_site/index.html`
 	t.Run("of a command", func(t *testing.T) {
 		p := newProject(t, "project", "site")
@@ -300,7 +300,7 @@ func TestB8TheBuildSeesFiveVariables(t *testing.T) {
 	t.Run("of Jekyll", func(t *testing.T) {
 		p := newProject(t, "project", "site")
 		p.write(map[string]string{"a.txt": "a"})
-		tools(t, map[string]string{
+		fakeTools(t, map[string]string{
 			"jekyll": `while [ "$1" != --destination ]; do shift; done; cd "$2"/..; rm -rf _site; ` + print + `; mv _site/index.html "$2"; rmdir _site`,
 		})
 		require.Equal(t, append(slices.Clone(expected[:3]), "PATH="+os.Getenv("PATH"), "TZ=UTC"),
@@ -315,7 +315,7 @@ func TestFailedBuildKeepsThePreviousOne(t *testing.T) {
 			message: "exit status 3",
 			log:     "Liquid Exception: no endif",
 		},
-		"makes nothing":  {command: "true", message: "left no _site"},
+		"builds nothing": {command: "true", message: "left no _site"},
 		"no front page":  {command: "mkdir _site && echo a >_site/about.html", message: "there is no index.html"},
 		"empty index":    {command: "mkdir _site && touch _site/index.html", message: "index.html is empty"},
 		"nothing in it":  {command: "mkdir _site", message: "there is no index.html"},
@@ -364,7 +364,7 @@ func TestRulesAreCopiedIntoTheBuild(t *testing.T) {
 	require.Equal(t, "/a /b\n", files["_redirects"])
 }
 
-func TestLinksInABuildAreCopiedOrRefused(t *testing.T) {
+func TestLinksInABuildAreCopiedOrRejected(t *testing.T) {
 	p := newProject(t, "blog/_infra", "..")
 	require.NoError(t, os.WriteFile("Pulumi.production.yaml", []byte("secret"), 0o644))
 	p.write(map[string]string{"index.html": "front", "big/movie.mp4": "movie", "big/sub/a.txt": "a"})
@@ -386,7 +386,7 @@ func TestJekyllsOwnLinksAreCopied(t *testing.T) {
 	p.write(map[string]string{"about.html": "about"})
 	site, err := filepath.Abs("site")
 	require.NoError(t, err)
-	tools(t, map[string]string{
+	fakeTools(t, map[string]string{
 		"jekyll": fmt.Sprintf(`while [ "$1" != --destination ]; do shift; done; cd "$2"; echo front >index.html; ln -s index.html home.html; ln -s %s/about.html .; ln -s %s all`, site, site),
 	})
 	require.Equal(t, map[string]string{
@@ -449,7 +449,7 @@ func TestTheSitesOwnConfigurationIsRead(t *testing.T) {
 	}
 }
 
-func TestASiteWithItsSourceInADirectoryIsBuilt(t *testing.T) {
+func TestSiteWithASourceDirectoryIsBuilt(t *testing.T) {
 	testtool.Path(t, "jekyll")
 	p := newProject(t, "blog/docs/infra", "../..")
 	p.write(map[string]string{
@@ -457,7 +457,7 @@ func TestASiteWithItsSourceInADirectoryIsBuilt(t *testing.T) {
 		"docs/_headers":       "/*\n  X-A: b\n",
 		"docs/out/stale.html": "an earlier build's", "docs/infra/readme.md": frontMatter + "the program",
 	})
-	p.strange("docs/deep")
+	p.addSpecialFiles("docs/deep")
 	require.Equal(t, map[string]string{"index.html": "front", "_headers": "/*\n  X-A: b\n"}, p.built())
 }
 
@@ -469,6 +469,6 @@ func TestB4ALockFileThatBundlerWritesDoesNotChangeTheHash(t *testing.T) {
 	hash := p.hash()
 	require.Equal(t, map[string]string{"index.html": "front"}, p.built())
 	require.FileExists(t, "site/Gemfile.lock")
-	require.NoDirExists(t, ".build/gems", "the machine has them")
+	require.NoDirExists(t, ".build/gems", "the machine already has them")
 	require.Equal(t, hash, p.hash())
 }

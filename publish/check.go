@@ -16,12 +16,12 @@ import (
 	"immutable-infra/server/rules"
 )
 
-// copyTree copies a built site to output, and replaces links by their targets. If output equals
-// built, it only replaces the links.
+// copyTree copies a built site to output, and replaces links by their targets. If output equals built, it only replaces
+// the links.
 func copyTree(source Source, built, output string) error {
 	built, err := filepath.EvalSymlinks(built)
 	if err == nil {
-		// If the work directory is behind a link, a file must not seem to be another one.
+		// If the path of the work directory contains a link, the paths of a file must still be comparable.
 		output, err = filepath.EvalSymlinks(output)
 	}
 	if err != nil {
@@ -31,7 +31,7 @@ func copyTree(source Source, built, output string) error {
 	if err := copier.copy(built, output, "", nil); err != nil {
 		return fmt.Errorf("cannot copy the built site: %w", err)
 	}
-	return refusal(copier.problems)
+	return publishError(copier.problems)
 }
 
 type treeCopier struct {
@@ -40,8 +40,8 @@ type treeCopier struct {
 	problems []string
 }
 
-// copy copies from, which is no link, to the path to. parents are the directories that contain it,
-// without links.
+// copy copies from, which is not a link, to the path to. parents are the directories that contain it, with links
+// resolved.
 func (c *treeCopier) copy(from, to, name string, parents []string) error {
 	info, err := os.Lstat(from)
 	if err != nil {
@@ -85,7 +85,7 @@ func (c *treeCopier) copy(from, to, name string, parents []string) error {
 func (c *treeCopier) entry(from, to, name string, parents []string) error {
 	target, err := os.Readlink(from)
 	if err != nil {
-		return c.copy(from, to, name, parents) // no link
+		return c.copy(from, to, name, parents) // not a link
 	}
 	real, err := filepath.EvalSymlinks(from)
 	if err != nil {
@@ -105,13 +105,13 @@ func (c *treeCopier) entry(from, to, name string, parents []string) error {
 	return c.copy(real, to, name, parents)
 }
 
-// mayCopy reports whether a link in the build may lead to a path: into the build or into the source.
+// mayCopy reports whether a link in the build may refer to a path: it must be in the build or in the source.
 func (c *treeCopier) mayCopy(path string) bool {
-	if _, inside := below(c.built, path); inside {
+	if _, inside := relative(c.built, path); inside {
 		return true
 	}
-	name, inside := below(c.source.dir, path)
-	return inside && !c.source.made(name)
+	name, inside := relative(c.source.dir, path)
+	return inside && !c.source.generated(name)
 }
 
 // copyFile copies the content of a file.
@@ -130,8 +130,7 @@ func copyFile(from, to string) (err error) {
 	return err
 }
 
-// check rejects a built site that no server would accept, with all problems in one error, and
-// returns its manifest.
+// check returns the manifest of a built site. If no server would accept the site, the error lists all problems.
 func check(source Source, site string, log io.Writer) (manifest.Manifest, error) {
 	headers, err := rulesFile(source, site, rules.HeadersFile)
 	if err != nil {
@@ -151,7 +150,7 @@ func check(source Source, site string, log io.Writer) (manifest.Manifest, error)
 	if err != nil {
 		problems = append(problems, strings.Split(err.Error(), "\n")...)
 	}
-	if err := refusal(problems); err != nil {
+	if err := publishError(problems); err != nil {
 		return manifest.Manifest{}, err
 	}
 	sums, err := inParallel(files, func(file builtFile) (manifest.Digest, error) {
@@ -167,7 +166,7 @@ func check(source Source, site string, log io.Writer) (manifest.Manifest, error)
 	}
 	list, err := manifest.New(digests, limits)
 	if err != nil {
-		return manifest.Manifest{}, refusal([]string{err.Error()})
+		return manifest.Manifest{}, publishError([]string{err.Error()})
 	}
 	for _, warning := range parsed.Warnings(func(name string) bool { _, ok := digests[name]; return ok }) {
 		fmt.Fprintln(log, "warning:", warning)
@@ -175,12 +174,12 @@ func check(source Source, site string, log io.Writer) (manifest.Manifest, error)
 	return list, nil
 }
 
-// rulesFile returns the content of a file of rules at the top of a built site, or nil. It reads the
-// source's own if the build has none: Jekyll omits names that begin with an underscore.
+// rulesFile returns the content of a rules file in the root of a built site, or nil. If the build has none, it copies
+// the source's file: Jekyll omits names that start with an underscore.
 func rulesFile(source Source, site, name string) ([]byte, error) {
 	built := filepath.Join(site, name)
 	if _, err := os.Stat(built); errors.Is(err, fs.ErrNotExist) {
-		for _, dir := range []string{source.dir, source.reads()} {
+		for _, dir := range []string{source.dir, source.jekyllDir()} {
 			if info, err := os.Stat(filepath.Join(dir, name)); err != nil || !info.Mode().IsRegular() {
 				continue
 			}
@@ -201,7 +200,7 @@ func rulesFile(source Source, site, name string) ([]byte, error) {
 type builtFile struct {
 	name string
 	size int64
-	// pointer is true for a file that Git LFS left instead of the content.
+	// pointer is true if the file is a Git LFS pointer instead of the content.
 	pointer bool
 }
 
@@ -215,7 +214,7 @@ func listFiles(site string) ([]builtFile, error) {
 		if err != nil {
 			return err
 		}
-		name, _ := below(site, path)
+		name, _ := relative(site, path)
 		pointer, err := isPointer(path, info.Size())
 		files = append(files, builtFile{name, info.Size(), pointer})
 		return err
@@ -223,7 +222,7 @@ func listFiles(site string) ([]builtFile, error) {
 	return files, err
 }
 
-// fileProblems describes the problems of each file.
+// fileProblems returns the problems of individual files.
 func fileProblems(files []builtFile) (problems []string) {
 	index := false
 	for _, file := range files {
@@ -247,7 +246,7 @@ func fileProblems(files []builtFile) (problems []string) {
 	return problems
 }
 
-// nameProblem is why no server can have a file of this name, or "".
+// nameProblem returns why servers reject a file of this name, or "".
 func nameProblem(name string) string {
 	for _, own := range []string{".well-known/release", ".well-known/server", ".well-known/acme-challenge"} {
 		if name == own || strings.HasPrefix(name, own+"/") {
@@ -260,9 +259,9 @@ func nameProblem(name string) string {
 	return ""
 }
 
-// isPointer reports whether Git LFS left a file instead of the content.
+// isPointer reports whether a file is a Git LFS pointer.
 func isPointer(path string, size int64) (bool, error) {
-	// The specification allows less than 1,024 bytes.
+	// Pointers must have less than 1,024 bytes.
 	if size >= 1024 {
 		return false, nil
 	}
@@ -271,7 +270,7 @@ func isPointer(path string, size int64) (bool, error) {
 		bytes.Contains(content, []byte("\noid sha256:")), err
 }
 
-// overLimits describes the limits of servers that these files exceed together.
+// overLimits returns a problem for each limit of servers that the files exceed together.
 func overLimits(files []builtFile, limits manifest.Limits) (problems []string) {
 	if len(files) > limits.Files {
 		problems = append(problems, fmt.Sprintf("the site has %d files: servers accept %d", len(files), limits.Files))
@@ -294,8 +293,8 @@ func overLimits(files []builtFile, limits manifest.Limits) (problems []string) {
 
 func mebibytes(size int64) string { return fmt.Sprintf("%.1f MiB", float64(size)/(1<<20)) }
 
-// refusal is one error for all problems, or nil without any.
-func refusal(problems []string) error {
+// publishError returns one error for all problems, or nil if there are none.
+func publishError(problems []string) error {
 	if len(problems) == 0 {
 		return nil
 	}

@@ -13,7 +13,7 @@ import (
 	"immutable-infra/server/rules"
 )
 
-// command is a build that copies the whole source.
+// copyAll is a build command that copies the whole source.
 const copyAll = `mkdir ../copy; cp -r . ../copy; mv ../copy _site`
 
 const pointer = "version https://git-lfs.github.com/spec/v1\noid " +
@@ -98,8 +98,8 @@ func TestR3NamesThatDifferInCaseOrUnicodeFormAreDifferentFiles(t *testing.T) {
 func TestR5SeveralLargeFilesAreRefusedWithTheLimit(t *testing.T) {
 	p := newProject(t, "project", "site")
 	p.write(map[string]string{"index.html": "front"})
-	// Sparse, so that they are not on the disk.
-	tools(t, map[string]string{
+	// Sparse files, which take no space on the disk.
+	fakeTools(t, map[string]string{
 		"jekyll": `while [ "$1" != --destination ]; do shift; done; cp index.html "$2"; mkdir "$2/videos"; truncate --size 2300M "$2"/videos/{a,b}.mp4`,
 	})
 	_, err := p.build()
@@ -107,12 +107,12 @@ func TestR5SeveralLargeFilesAreRefusedWithTheLimit(t *testing.T) {
 		"the site has 4600.0 MiB: servers accept 4096.0 MiB; the largest files are videos/a.mp4 (2300.0 MiB), videos/b.mp4 "+
 			"(2300.0 MiB), index.html")
 
-	// Few enough to be quick: the limits are arguments.
+	// The limits are arguments, so a few files are enough.
 	problems := overLimits(make([]builtFile, 4), manifest.Limits{Files: 3})
 	require.Equal(t, []string{"the site has 4 files: servers accept 3"}, problems)
 }
 
-func TestB10ATextAboutGitLFSIsNoPointer(t *testing.T) {
+func TestB10TextAboutGitLFSIsNotAPointer(t *testing.T) {
 	p := newProject(t, "project", "site")
 	p.write(map[string]string{
 		"index.html": "front",
@@ -123,7 +123,7 @@ func TestB10ATextAboutGitLFSIsNoPointer(t *testing.T) {
 	require.Len(t, p.built(), 3)
 }
 
-func TestTheReleaseIsNamedByTheManifestOfTheCopy(t *testing.T) {
+func TestManifestDescribesTheCopyOfTheBuild(t *testing.T) {
 	p := newProject(t, "project", "site")
 	p.write(map[string]string{"index.html": "page", "a/a file.txt": "é"})
 	p.settings.Command = copyAll

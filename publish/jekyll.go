@@ -12,11 +12,11 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// jekyllConfig is what hash and build need to know of a site's own configuration.
+// jekyllConfig is the part of a site's Jekyll configuration that the hash and the build need.
 type jekyllConfig struct {
-	// file is the configuration's name in the site's directory, or "".
+	// file is the name of the configuration file in the site's directory, or "".
 	file string
-	// exclude is the site's own list, or Jekyll's where the site has none.
+	// exclude is the site's list, or Jekyll's default if the site has none.
 	exclude []string
 	// source, destination and cache are paths relative to the site's directory.
 	source, destination, cache string
@@ -24,14 +24,14 @@ type jekyllConfig struct {
 	unfiltered []string
 }
 
-// defaultExclude is Jekyll's own list, which a list in a configuration replaces in Jekyll 3.
+// defaultExclude is Jekyll's default list, which a list in a configuration replaces in Jekyll 3.
 var defaultExclude = []string{
 	".sass-cache", ".jekyll-cache", "gemfiles", "Gemfile", "Gemfile.lock", "node_modules",
 	"vendor/bundle/", "vendor/cache/", "vendor/gems/", "vendor/ruby/",
 }
 
-// readJekyllConfig reads the file that Jekyll would find in dir. It leaves keys of a kind that
-// Jekyll rejects for Jekyll to report.
+// readJekyllConfig reads the file that Jekyll would find in dir. It ignores keys with values of a wrong type, which
+// Jekyll itself reports.
 func readJekyllConfig(dir string) (jekyllConfig, error) {
 	config := jekyllConfig{exclude: defaultExclude}
 	values := map[string][]string{}
@@ -54,17 +54,17 @@ func readJekyllConfig(dir string) (jekyllConfig, error) {
 	if list, ok := values["exclude"]; ok {
 		config.exclude = list
 	}
-	one := func(key, fallback string) string {
+	scalar := func(key, fallback string) string {
 		if list := values[key]; len(list) == 1 {
 			return list[0]
 		}
 		return fallback
 	}
-	config.source = one("source", ".")
-	config.destination = one("destination", "_site")
-	config.cache = one("cache_dir", ".jekyll-cache")
+	config.source = scalar("source", ".")
+	config.destination = scalar("destination", "_site")
+	config.cache = scalar("cache_dir", ".jekyll-cache")
 	config.unfiltered = []string{
-		one("data_dir", "_data"), one("layouts_dir", "_layouts"), one("includes_dir", "_includes"),
+		scalar("data_dir", "_data"), scalar("layouts_dir", "_layouts"), scalar("includes_dir", "_includes"),
 	}
 	if list, ok := values["plugins_dir"]; ok {
 		config.unfiltered = append(config.unfiltered, list...)
@@ -74,8 +74,8 @@ func readJekyllConfig(dir string) (jekyllConfig, error) {
 	return config, nil
 }
 
-// yamlStrings returns the top-level keys that have a scalar or a list of scalars. Unlike a decoding
-// into a map it accepts a key that is written twice, as Ruby does: the last one counts.
+// yamlStrings returns the top-level keys whose values are scalars or lists of scalars. Unlike decoding into a map,
+// and like Ruby, it accepts duplicate keys: the last one counts.
 func yamlStrings(text []byte) (map[string][]string, error) {
 	var document yaml.Node
 	if err := yaml.Unmarshal(text, &document); err != nil {
@@ -130,12 +130,11 @@ func tomlStrings(text []byte) (map[string][]string, error) {
 	return values, nil
 }
 
-// globCharacters mean something in a glob.
+// globCharacters are the special characters in a glob.
 const globCharacters = `*?[]{}\`
 
-// exactPattern is an entry of exclude that matches this path and no other. Jekyll treats an entry
-// as a glob and as a prefix of a path: without the last backslash, `a.txt` would exclude
-// `a.txt.html`, too.
+// exactPattern returns an entry for exclude that matches only this path. Jekyll treats an entry as a glob and as a
+// prefix of a path: without the backslash before the last character, `a.txt` would also exclude `a.txt.html`.
 func exactPattern(path string) string {
 	var pattern strings.Builder
 	runes := []rune(path)

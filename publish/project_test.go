@@ -15,14 +15,14 @@ import (
 	"immutable-infra/server/manifest"
 )
 
-// project is a directory of the program, with a site in it or around it. Tests run in it.
+// project is a project directory, with a site in it or around it. Tests run in this directory.
 type project struct {
 	t        *testing.T
 	settings Settings
 	log      bytes.Buffer
 }
 
-// newProject creates a project's directory at a path below a new one, and the site's relative to
+// newProject creates a project directory at a path below a temporary directory, and the site's directory relative to
 // it.
 func newProject(t *testing.T, path, siteDir string) *project {
 	t.Helper()
@@ -37,7 +37,7 @@ func newProject(t *testing.T, path, siteDir string) *project {
 	return p
 }
 
-// write writes files of the site, by their paths there.
+// write writes files of the site, by their paths in the site's directory.
 func (p *project) write(files map[string]string) {
 	p.t.Helper()
 	for name, content := range files {
@@ -54,7 +54,7 @@ func (p *project) hash() string {
 	return hash
 }
 
-// build builds within the time after which a build counts as hanging.
+// build builds the site, with a timeout in case the build hangs.
 func (p *project) build() (manifest.Manifest, error) {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.t.Context(), time.Minute)
@@ -63,7 +63,7 @@ func (p *project) build() (manifest.Manifest, error) {
 	return Build(ctx, p.settings)
 }
 
-// built builds and returns the contents of the built site by their paths.
+// built builds the site and returns the contents of its files by path.
 func (p *project) built() map[string]string {
 	p.t.Helper()
 	list, err := p.build()
@@ -77,8 +77,8 @@ func (p *project) built() map[string]string {
 	return files
 }
 
-// tools puts programs before the machine's own in PATH.
-func tools(t *testing.T, scripts map[string]string) {
+// fakeTools puts scripts before the machine's programs in PATH.
+func fakeTools(t *testing.T, scripts map[string]string) {
 	t.Helper()
 	bin := t.TempDir()
 	for name, script := range scripts {
@@ -87,9 +87,8 @@ func tools(t *testing.T, scripts map[string]string) {
 	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
 }
 
-// strange creates special files in a directory of the site, and files that editors and desktops
-// leave behind.
-func (p *project) strange(dir string) {
+// addSpecialFiles creates special files in a directory of the site, and files that editors and desktops leave behind.
+func (p *project) addSpecialFiles(dir string) {
 	p.t.Helper()
 	dir = filepath.Join(p.settings.SiteDir, dir)
 	require.NoError(p.t, os.MkdirAll(dir, 0o755))
@@ -98,7 +97,7 @@ func (p *project) strange(dir string) {
 	socket, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
 	require.NoError(p.t, err)
 	defer syscall.Close(socket)
-	// The path of a socket has at most 108 bytes.
+	// The path of a socket is limited to 108 bytes.
 	name := filepath.Join(os.TempDir(), filepath.Base(p.t.TempDir())+filepath.Base(filepath.Dir(dir)))
 	require.NoError(p.t, syscall.Bind(socket, &syscall.SockaddrUnix{Name: name}))
 	require.NoError(p.t, os.Rename(name, filepath.Join(dir, "socket.html")))

@@ -15,17 +15,18 @@ import (
 	"immutable-infra/server/atomicfile"
 )
 
-// recordFile is the record's name in the work directory. All stacks share it: they build one source.
+// recordFile is the name of the record of files that builds wrote to their source, in the work directory. All stacks
+// share it, because they build the same source.
 const recordFile = "written.json"
 
-// written is a file of the source that a build wrote: what it held before and after; "" is a file
-// that did not exist.
+// written is a file of the source that a build wrote, with its content in the inventory before and after; "" if the
+// file did not exist.
 type written struct {
 	Before string `json:"before"`
 	After  string `json:"after"`
 }
 
-// record are the files that builds wrote, by their paths.
+// record has the files that builds wrote, by path.
 type record map[string]written
 
 func (s Source) readRecord() (record, error) {
@@ -46,8 +47,8 @@ func (s Source) readRecord() (record, error) {
 	return read, nil
 }
 
-// original is an inventory as it was before builds wrote into the source. A file that was changed
-// or committed since then counts with its present content.
+// original returns an inventory as it was before builds wrote to the source. Files that were changed or committed since
+// then keep their present content.
 func (s Source) original(found inventory, record record) inventory {
 	var unchanged []string
 	for path, file := range record {
@@ -72,8 +73,8 @@ func (s Source) original(found inventory, record record) inventory {
 	return original
 }
 
-// committed are the files that git has with the same content: a new clone has them, too. Without
-// git, there are none.
+// committed returns the files whose present content is committed to git, so that a new clone has them as well.
+// Without git, there are none.
 func (s Source) committed() map[string]bool {
 	git := func(args ...string) ([]string, error) {
 		command := exec.Command("git", append([]string{"-C", s.dir}, args...)...)
@@ -99,19 +100,19 @@ func (s Source) committed() map[string]bool {
 	return committed
 }
 
-// recordWritten compares the source before and after a build, records the files that the build
-// wrote, and returns their paths. before is the source without the files of earlier builds.
+// recordWritten compares the source before and after a build, records the files that the build wrote, and returns their
+// paths. before is the inventory without the changes of earlier builds.
 func (s Source) recordWritten(raw, before, after inventory, record record) ([]string, error) {
 	paths := maps.Clone(raw)
 	maps.Copy(paths, after)
-	var now []string
+	var wrote []string
 	for _, path := range slices.Sorted(maps.Keys(paths)) {
 		if raw[path] != after[path] {
-			now = append(now, path)
+			wrote = append(wrote, path)
 			record[path] = written{Before: before[path], After: after[path]}
 		}
 	}
-	if len(now) == 0 {
+	if len(wrote) == 0 {
 		return nil, nil
 	}
 	text, err := json.MarshalIndent(record, "", "  ")
@@ -121,15 +122,15 @@ func (s Source) recordWritten(raw, before, after inventory, record record) ([]st
 	if err != nil {
 		return nil, fmt.Errorf("cannot record which files the build wrote: %w", err)
 	}
-	return now, nil
+	return wrote, nil
 }
 
-// writeFile replaces a file as a whole.
+// writeFile replaces a file atomically.
 func writeFile(path string, content []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	// The work directory may be a link.
+	// The work directory may be a link, which atomicfile rejects.
 	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
 	if err != nil {
 		return err

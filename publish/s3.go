@@ -16,13 +16,13 @@ import (
 	"immutable-infra/server/manifest"
 )
 
-// No tool is fast enough, so the client is our own: rclone compares 10,000 unchanged objects no
-// faster than s3cmd does (docs/bench.md), and it sends an ACL header by default.
+// This is our own client because no tool is fast enough: rclone compares 10,000 unchanged objects no faster than s3cmd
+// (docs/bench.md), and sends an ACL header by default.
 
 // Bucket is the content bucket.
 type Bucket struct{ awsclient.Bucket }
 
-// OpenBucket returns a client of a bucket. awsclient.New says what it reads from the environment.
+// OpenBucket returns a client of a bucket. See awsclient.New for the environment variables that it reads.
 func OpenBucket(ctx context.Context, name, region string, getenv func(string) string) (*Bucket, error) {
 	client, err := awsclient.New(ctx, region, getenv)
 	if err != nil {
@@ -41,12 +41,12 @@ type page struct {
 	}
 }
 
-// listShard is how many known keys one request lists: fewer than the 1,000 of a response, so that a
-// few unknown keys among them need no further request.
+// listShard is how many known keys one request lists: fewer than the 1,000 keys of a response, so that a few unknown
+// keys among them need no additional request.
 const listShard = 900
 
-// list returns the ETags of all objects by their keys. known are keys that the bucket probably has,
-// sorted: they divide it so that many requests can run at a time.
+// list returns the ETags of all objects by key. known are keys that the bucket probably contains, sorted: they divide
+// the key space, so that many requests can run concurrently.
 func (b *Bucket) list(ctx context.Context, known []string) (map[string]string, error) {
 	type shard struct{ after, last string }
 	var shards []shard
@@ -74,7 +74,7 @@ func (b *Bucket) list(ctx context.Context, known []string) (map[string]string, e
 				return found, nil
 			}
 			if len(page.Contents) == 0 {
-				return nil, errors.New("an answer without keys says that more follow")
+				return nil, errors.New("a truncated response has no keys")
 			}
 		}
 	})
@@ -91,7 +91,7 @@ func (b *Bucket) list(ctx context.Context, known []string) (map[string]string, e
 }
 
 func (b *Bucket) listPage(ctx context.Context, after string) (page, error) {
-	// Encoded, because XML cannot hold every key.
+	// Request URL-encoded keys, because XML cannot represent every key.
 	query := url.Values{"list-type": {"2"}, "encoding-type": {"url"}}
 	if after != "" {
 		query.Set("start-after", after)
@@ -103,7 +103,7 @@ func (b *Bucket) listPage(ctx context.Context, after string) (page, error) {
 	return parsePage(text)
 }
 
-// parsePage reads a response of ListObjectsV2.
+// parsePage parses a response of ListObjectsV2.
 func parsePage(text []byte) (page, error) {
 	var read page
 	err := xml.Unmarshal(text, &read)
@@ -111,12 +111,12 @@ func parsePage(text []byte) (page, error) {
 		read.Contents[i].Key, err = url.QueryUnescape(read.Contents[i].Key)
 	}
 	if err != nil {
-		return page{}, fmt.Errorf("cannot read the answer: %w", err)
+		return page{}, fmt.Errorf("cannot parse the response: %w", err)
 	}
 	return read, nil
 }
 
-// put uploads a file. The store rejects it if its bytes do not have the digest.
+// put uploads a file. The store rejects it if its content does not match the digest.
 func (b *Bucket) put(
 	ctx context.Context, key, contentType string, digest manifest.Digest, open func() (io.ReadCloser, int64, error),
 ) error {
@@ -130,7 +130,7 @@ func (b *Bucket) put(
 	return nil
 }
 
-// delete deletes an object. One that does not exist is no error.
+// delete deletes an object. It is not an error if the object does not exist.
 func (b *Bucket) delete(ctx context.Context, key string) error {
 	if _, err := b.Do(ctx, awsclient.Request{Service: "s3", Method: http.MethodDelete, URL: b.URL(key, nil)}); err != nil {
 		return fmt.Errorf("cannot delete %s: %w", key, err)
@@ -138,8 +138,8 @@ func (b *Bucket) delete(ctx context.Context, key string) error {
 	return nil
 }
 
-// etag is the ETag that S3 assigns to an object that was uploaded in one piece and is encrypted by
-// S3's own keys.
+// etag returns the ETag that S3 assigns to an object that was uploaded in one piece and is encrypted with S3's own
+// keys.
 func etag(content []byte) string {
 	sum := md5.Sum(content)
 	return hex.EncodeToString(sum[:])

@@ -73,7 +73,7 @@ func TestB2HashSurvivesAMoveOfTheSite(t *testing.T) {
 	}
 	require.NoError(t, os.Symlink(p.settings.SiteDir, "link"))
 	p.settings.SiteDir = "link"
-	require.Equal(t, first, p.hash(), "by a link")
+	require.Equal(t, first, p.hash(), "through a link")
 }
 
 func TestB1HashLeavesOutTheProgramsOwnFolder(t *testing.T) {
@@ -99,7 +99,7 @@ func TestB1HashLeavesOutTheProgramsOwnFolder(t *testing.T) {
 	}
 }
 
-func TestB1TheProgramsOwnFolderIsNoSite(t *testing.T) {
+func TestB1ProgramsOwnFolderIsNotASite(t *testing.T) {
 	p := newProject(t, "project", ".")
 	p.write(map[string]string{"index.html": "front"})
 	_, err := SiteHash(".", ".build")
@@ -127,14 +127,14 @@ func TestB3HashIgnoresFilesThatAreNoSourceAndNeverHangs(t *testing.T) {
 	require.NoError(t, os.Symlink("me@machine.1:2", filepath.Join(p.settings.SiteDir, ".#index.html")))
 	require.Equal(t, first, p.hash())
 
-	p.strange("strange")
+	p.addSpecialFiles("strange")
 	for _, link := range []string{"gone.html", "loop", "around", "self", "null.html", "everything"} {
 		require.NoError(t, os.Remove(filepath.Join(p.settings.SiteDir, "strange", link)))
 	}
 	require.Equal(t, first, p.hash())
 }
 
-func TestB3AReadErrorIsNotAnEmptySite(t *testing.T) {
+func TestB3ReadErrorIsNotTreatedAsAnEmptySite(t *testing.T) {
 	newProject(t, "project", "site")
 	_, err := SiteHash("site", ".build")
 	require.ErrorContains(t, err, "has no files")
@@ -142,7 +142,7 @@ func TestB3AReadErrorIsNotAnEmptySite(t *testing.T) {
 	require.ErrorContains(t, err, "cannot find the site")
 }
 
-func TestB4HashIsStableThoughABuildWritesIntoTheSource(t *testing.T) {
+func TestB4HashIsStableAlthoughABuildWritesToTheSource(t *testing.T) {
 	p := newProject(t, "project", "site")
 	p.write(map[string]string{"index.html": "front", "_data/build.yml": "count: 0", "images/old.png": "old"})
 	p.settings.Command = `date +%N >_data/build.yml; echo thumbnail >images/new.png; rm -f images/old.png; mkdir _site; cp index.html _site`
@@ -165,18 +165,18 @@ func TestB4HashIsStableThoughABuildWritesIntoTheSource(t *testing.T) {
 
 	p.write(map[string]string{"_data/build.yml": "written by hand"})
 	edited := p.hash()
-	require.NotEqual(t, first, edited, "a person's edit of a file that a build wrote")
+	require.NotEqual(t, first, edited, "an edit of a file that a build wrote")
 	p.built()
 	require.Equal(t, edited, p.hash())
 
-	// A failed build may have written as much as a good one, which counts no more.
+	// Files that a failed build wrote must not change the hash, either.
 	p.settings.Command += "; exit 1"
 	_, err = p.build()
 	require.Error(t, err)
 	require.Equal(t, edited, p.hash())
 }
 
-func TestB4AQuietBuildSaysNothing(t *testing.T) {
+func TestB4BuildThatLeavesItsSourceUnchangedLogsNothing(t *testing.T) {
 	p := newProject(t, "project", "site")
 	p.write(map[string]string{"index.html": "front"})
 	p.settings.Command = `mkdir _site; cp index.html _site`

@@ -21,17 +21,16 @@ import (
 	"immutable-infra/server/manifest"
 )
 
-// prefix begins the keys of a site's files.
+// prefix is the prefix of the keys of a site's files.
 const prefix = "site/"
 
-// Sync brings the bucket to the state of the last build, and returns its manifest. It uploads the
-// files first, then the list by which servers check them, and finally deletes old objects. An error
-// ends it before the next of these steps, and any later Sync repairs the rest. If the build is not
-// on this machine, Sync builds first.
+// Sync brings the bucket to the state of the last build, and returns its manifest. It uploads first the files, then
+// the manifest by which servers verify them, and finally deletes old objects. After an error, it does not begin the
+// next step, and any later Sync completes the rest. If the build is not on this machine, Sync builds first.
 func Sync(ctx context.Context, s Settings, bucket *Bucket) (manifest.Manifest, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	// Listing the bucket and reading the build take about equally long.
+	// List the bucket while reading the build, because both take about the same time.
 	listing := make(chan listed, 1)
 	go func() {
 		objects, err := bucket.list(ctx, s.lastKeys())
@@ -55,11 +54,11 @@ func Sync(ctx context.Context, s Settings, bucket *Bucket) (manifest.Manifest, e
 		keys = append(keys, prefix+name)
 		i++
 	}
-	answer := <-listing
-	if answer.err != nil {
-		return manifest.Manifest{}, answer.err
+	result := <-listing
+	if result.err != nil {
+		return manifest.Manifest{}, result.err
 	}
-	have := answer.objects
+	have := result.objects
 
 	upload := slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return have[key] == want[key] })
 	_, err = concurrently(awsclient.MaxRequests, upload, func(key string) (struct{}, error) {
@@ -84,19 +83,19 @@ func Sync(ctx context.Context, s Settings, bucket *Bucket) (manifest.Manifest, e
 		}
 	}
 
-	var gone []string
+	var obsolete []string
 	for key := range have {
 		if _, ok := want[key]; !ok && strings.HasPrefix(key, prefix) {
-			gone = append(gone, key)
+			obsolete = append(obsolete, key)
 		}
 	}
-	_, err = concurrently(awsclient.MaxRequests, gone,
+	_, err = concurrently(awsclient.MaxRequests, obsolete,
 		func(key string) (struct{}, error) { return struct{}{}, bucket.delete(ctx, key) })
 	if err != nil {
 		return manifest.Manifest{}, err
 	}
 	fmt.Fprintf(s.Log, "Release %s: %d files uploaded, %d unchanged, %d deleted.\n", list.ID(), len(upload),
-		list.Len()-len(upload), len(gone))
+		list.Len()-len(upload), len(obsolete))
 	return list, nil
 }
 
@@ -106,8 +105,7 @@ type listed struct {
 	err     error
 }
 
-// lastKeys are the keys of the last build's files, sorted; none if the build is not on this
-// machine.
+// lastKeys returns the keys of the last build's files, sorted; none if the build is not on this machine.
 func (s Settings) lastKeys() (keys []string) {
 	text, err := os.ReadFile(s.manifestFile())
 	if err != nil {
@@ -123,15 +121,15 @@ func (s Settings) lastKeys() (keys []string) {
 	return keys
 }
 
-// lastBuild is the build in the work directory, and the ETags of its files in the manifest's order.
-// It fails if the build is of another source, or if a file is missing or has changed.
+// lastBuild returns the build in the work directory, and the ETags of its files in the manifest's order. It fails if
+// the build is of another source, or if a file is missing or has changed.
 func (s Settings) lastBuild() (manifest.Manifest, []string, error) {
 	text, err := os.ReadFile(s.manifestFile())
 	if errors.Is(err, fs.ErrNotExist) {
 		return manifest.Manifest{}, nil, errors.New("there is no build on this machine")
 	}
 	if err != nil {
-		return manifest.Manifest{}, nil, fmt.Errorf("cannot read the list of the build: %w", err)
+		return manifest.Manifest{}, nil, fmt.Errorf("cannot read the manifest of the build: %w", err)
 	}
 	if origin, err := os.ReadFile(s.originFile()); err != nil || string(origin) != s.origin() {
 		return manifest.Manifest{}, nil, errors.New("the build on this machine is of another source")
@@ -155,7 +153,7 @@ func (s Settings) lastBuild() (manifest.Manifest, []string, error) {
 			return "", err
 		}
 		if expected, _ := list.Digest(name); manifest.Digest(digest.Sum(nil)) != expected {
-			return "", fmt.Errorf("%s has other bytes than when it was built", name)
+			return "", fmt.Errorf("%s has changed since it was built", name)
 		}
 		return hex.EncodeToString(tag.Sum(nil)), nil
 	})

@@ -19,17 +19,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// store is a bucket in memory with S3's responses.
+// store is an in-memory bucket that responds like S3.
 type store struct {
 	t *testing.T
 	*httptest.Server
 
 	mutex   sync.Mutex
 	objects map[string]string
-	// requests are "METHOD key" in order; headers those of uploads.
+	// requests has "METHOD key" of each request in order, headers the headers of each upload.
 	requests []string
 	headers  []http.Header
-	// intercept responds instead of the store, if it returns true.
+	// intercept may respond instead of the store; it then returns true.
 	intercept func(w http.ResponseWriter, r *http.Request, key string) bool
 }
 
@@ -101,8 +101,8 @@ func mapKeys(objects map[string]string) func(func(string) bool) {
 	}
 }
 
-// take returns the requests since the last call.
-func (s *store) take() []string {
+// takeRequests returns the requests since the last call.
+func (s *store) takeRequests() []string {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	taken := s.requests
@@ -125,7 +125,7 @@ func (s *store) bucket(t *testing.T, more map[string]string) *Bucket {
 	return bucket
 }
 
-// siteOf is a project whose build is a copy of these files.
+// siteOf returns a project whose build is a copy of these files.
 func siteOf(t *testing.T, files map[string]string) *project {
 	p := newProject(t, "project", "site")
 	p.write(files)
@@ -158,14 +158,14 @@ func TestListIsUploadedAfterFilesAndBeforeDeletions(t *testing.T) {
 	require.Equal(t, map[string]string{
 		"site/index.html": "front", "site/a b/é.html": "b", "SHA256SUMS": string(built.Text()), "other/object": "another's",
 	}, s.objects)
-	requests := s.take()
+	requests := s.takeRequests()
 	require.Equal(t, []string{"GET", "PUT SHA256SUMS", "DELETE site/old.html"},
 		[]string{requests[0], requests[3], requests[4]})
 	require.ElementsMatch(t, []string{"PUT site/index.html", "PUT site/a b/é.html"}, requests[1:3])
 
 	_, err = p.sync(s.bucket(t, nil))
 	require.NoError(t, err)
-	require.Equal(t, []string{"GET"}, s.take(), "nothing changed")
+	require.Equal(t, []string{"GET"}, s.takeRequests(), "nothing changed")
 }
 
 func TestNoUploadHasAnACL(t *testing.T) {
@@ -212,15 +212,15 @@ func TestFailedSyncDeletesNothingAndRollbackRepairsIt(t *testing.T) {
 				}
 				return false
 			}
-			s.take()
+			s.takeRequests()
 			_, err = p.sync(s.bucket(t, nil))
 			require.ErrorContains(t, err, "403 Forbidden AccessDenied Access Denied")
 			require.Contains(t, s.objects, "site/b.html")
 			if name == "a file" {
 				require.Equal(t, before["SHA256SUMS"], s.objects["SHA256SUMS"])
 			}
-			for request, times := range count(s.take()) {
-				require.Equal(t, 1, times, "%s is not repeated: the answer will be the same", request)
+			for request, times := range count(s.takeRequests()) {
+				require.Equal(t, 1, times, "%s must not be retried: the error is permanent", request)
 			}
 
 			s.intercept = nil
@@ -244,7 +244,7 @@ func count(texts []string) map[string]int {
 }
 
 func TestTemporaryErrorsAreRetried(t *testing.T) {
-	for name, answer := range map[string]func(w http.ResponseWriter){
+	for name, respond := range map[string]func(w http.ResponseWriter){
 		"slow down": func(w http.ResponseWriter) { w.WriteHeader(http.StatusServiceUnavailable) },
 		"a lost connection": func(w http.ResponseWriter) {
 			connection, _, err := w.(http.Hijacker).Hijack()
@@ -257,7 +257,7 @@ func TestTemporaryErrorsAreRetried(t *testing.T) {
 			failures := 2
 			s.intercept = func(w http.ResponseWriter, r *http.Request, key string) bool {
 				if failures--; failures >= 0 {
-					answer(w)
+					respond(w)
 					return true
 				}
 				return false
@@ -276,10 +276,10 @@ func TestTemporaryErrorsAreRetried(t *testing.T) {
 	bucket := s.bucket(t, nil)
 	_, err := bucket.listPage(t.Context(), "")
 	require.ErrorContains(t, err, "500 Internal Server Error")
-	require.Len(t, s.take(), 6)
+	require.Len(t, s.takeRequests(), 6)
 }
 
-func TestR4AFileThatChangesWhileItIsUploadedNeverArrives(t *testing.T) {
+func TestR4FileThatChangesDuringItsUploadIsRejected(t *testing.T) {
 	for name, content := range map[string]string{
 		"as long": "FRONT",
 		"longer":  "front and more",
@@ -294,7 +294,7 @@ func TestR4AFileThatChangesWhileItIsUploadedNeverArrives(t *testing.T) {
 				if r.Method != http.MethodPut || changed {
 					return false
 				}
-				// Between the first try and the next.
+				// The file changes between the first attempt and the next.
 				changed = true
 				require.NoError(t, os.WriteFile(filepath.Join(p.settings.siteCopy(), "index.html"), []byte(content), 0o644))
 				w.WriteHeader(http.StatusServiceUnavailable)
@@ -307,7 +307,7 @@ func TestR4AFileThatChangesWhileItIsUploadedNeverArrives(t *testing.T) {
 	}
 }
 
-func TestR4JekyllServeBesideADeployChangesNothing(t *testing.T) {
+func TestR4JekyllServeDuringADeploymentChangesNothing(t *testing.T) {
 	s := newStore(t, httptest.NewServer)
 	p := siteOf(t, map[string]string{"index.html": "front"})
 	require.NoError(t, os.WriteFile("site/_site/index.html", []byte("livereload"), 0o644))
@@ -316,7 +316,7 @@ func TestR4JekyllServeBesideADeployChangesNothing(t *testing.T) {
 	require.Equal(t, "front", s.objects["site/index.html"])
 }
 
-func TestASyncWithoutTheBuildOfThisSourceBuildsFirst(t *testing.T) {
+func TestSyncWithoutABuildOfThisSourceBuildsFirst(t *testing.T) {
 	s := newStore(t, httptest.NewServer)
 	p := siteOf(t, map[string]string{"index.html": "front", "a.html": "a"})
 	first, err := p.sync(s.bucket(t, nil))
@@ -347,10 +347,10 @@ func TestASyncWithoutTheBuildOfThisSourceBuildsFirst(t *testing.T) {
 	}
 	p.settings.Command = "exit 1"
 	require.NoError(t, os.RemoveAll(".build"))
-	s.take()
+	s.takeRequests()
 	_, err = p.sync(s.bucket(t, nil))
 	require.ErrorContains(t, err, "cannot build the site")
-	for _, request := range s.take() {
+	for _, request := range s.takeRequests() {
 		require.Equal(t, "GET", request)
 	}
 }
@@ -364,7 +364,7 @@ func TestListingIsCompleteHoweverItIsDivided(t *testing.T) {
 		if i%7 != 0 {
 			s.objects[key] = "x"
 		}
-		if i < 1500 { // more than fit into an answer between two known keys
+		if i < 1500 { // more keys between two known keys than fit into a response
 			s.objects[fmt.Sprintf("site/1234-%04d", i)] = "unknown"
 		}
 	}
@@ -379,7 +379,7 @@ func TestListingIsCompleteHoweverItIsDivided(t *testing.T) {
 	}
 }
 
-func TestAuthoritiesAreThoseOfAWSsTools(t *testing.T) {
+func TestAuthoritiesAreReadFromAWSCABundle(t *testing.T) {
 	s := newStore(t, httptest.NewTLSServer)
 	file := filepath.Join(t.TempDir(), "ca.pem")
 	require.NoError(t,

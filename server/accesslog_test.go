@@ -23,7 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// signalToTraefik is the command of access-log.service for which the tests signal their own Traefik.
+// signalToTraefik is the command of access-log.service that the tests replace by one that signals their own Traefik.
 const signalToTraefik = `pkill -USR1 --euid site-agent --full "^traefik --entrypoints"`
 
 // accessLog is Traefik with the access log of compose.yaml, and the commands of access-log.service.
@@ -32,12 +32,12 @@ type accessLog struct {
 	dir     string
 	process *os.Process
 	client  *http.Client
-	// rotation are the commands, in their order.
+	// rotation has the commands of the service, in order.
 	rotation []string
 	sent     atomic.Int64
 }
 
-// newAccessLog starts Traefik. The file rotates from 1 kB on, and as many files are kept as given.
+// newAccessLog starts Traefik. The file is rotated when it exceeds 1 kB; kept is the number of rotated files to keep.
 func newAccessLog(t *testing.T, kept int) *accessLog {
 	t.Helper()
 	l := &accessLog{T: t, dir: filepath.Join(t.TempDir(), "log")}
@@ -80,7 +80,7 @@ func newAccessLog(t *testing.T, kept int) *accessLog {
 	return l
 }
 
-// rotationCommands are those of access-log.service, with replaced texts.
+// rotationCommands returns the commands of access-log.service after replacing texts, given in pairs.
 func rotationCommands(t *testing.T, replace ...string) (commands []string) {
 	t.Helper()
 	text, err := files.ReadFile("files/systemd/access-log.service")
@@ -93,7 +93,7 @@ func rotationCommands(t *testing.T, replace ...string) (commands []string) {
 	return commands
 }
 
-// rotate runs the service's commands.
+// rotate runs the commands of the service.
 func (l *accessLog) rotate() {
 	l.Helper()
 	for _, command := range l.rotation {
@@ -125,7 +125,7 @@ func (l *accessLog) request() error {
 	return nil
 }
 
-// files are the log's files with their sizes.
+// files returns the sizes of the log's files by name.
 func (l *accessLog) files() map[string]int64 {
 	l.Helper()
 	entries, err := os.ReadDir(l.dir)
@@ -139,7 +139,7 @@ func (l *accessLog) files() map[string]int64 {
 	return sizes
 }
 
-// logged counts the lines of each request.
+// logged counts the log lines of each request.
 func (l *accessLog) logged() map[string]int {
 	l.Helper()
 	lines := map[string]int{}
@@ -211,7 +211,7 @@ func TestAccessLogIsBoundedAndNeverStopsTraefik(t *testing.T) {
 		require.LessOrEqual(t, size, int64(limit), name)
 	}
 
-	// A file that Traefik cannot create, as on a disk without inodes.
+	// Traefik cannot create the file, as on a disk without free inodes.
 	require.NoError(t, os.Remove(filepath.Join(l.dir, "access.log")))
 	require.NoError(t, os.Rename(l.dir, l.dir+".gone"))
 	open := func() bool {

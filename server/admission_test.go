@@ -22,14 +22,14 @@ import (
 	"immutable-infra/internal/testtool/netns"
 )
 
-// slots and active are the limits of pending and of active connections in admission.nft.
+// slots and active are the limits for pending and for active connections in admission.nft.
 const (
 	slots  = 128
 	active = 192
 )
 
-// admission is a visitor, a router with the rules of admission.nft, and a web server behind it, each in a network
-// namespace of its own.
+// admission is a visitor, a router with the rules of admission.nft, and a web server behind it, each in its own network
+// namespace.
 type admission struct {
 	*testing.T
 	prefix string
@@ -62,13 +62,13 @@ func (a *admission) run(name string, args ...string) string {
 	return string(output)
 }
 
-// onRouter runs a command in the router's network.
+// onRouter runs a command in the router's network namespace.
 func (a *admission) onRouter(command ...string) string {
 	a.Helper()
 	return a.run("ip", append([]string{"netns", "exec", a.prefix + "router"}, command...)...)
 }
 
-// serve accepts connections at a port, and handles each in a goroutine of its own before it is closed.
+// serve accepts connections at a port, calls handle for each in a new goroutine, and then closes it.
 func (a *admission) serve(port string, handle func(net.Conn)) {
 	var listener net.Listener
 	var err error
@@ -90,8 +90,8 @@ func (a *admission) serve(port string, handle func(net.Conn)) {
 	}()
 }
 
-// answering responds to the data of each connection.
-func answering(connection net.Conn) {
+// respond responds to all data on a connection.
+func respond(connection net.Conn) {
 	for {
 		if n, _ := connection.Read(make([]byte, 2000)); n == 0 {
 			return
@@ -100,13 +100,13 @@ func answering(connection net.Conn) {
 	}
 }
 
-// refused requires the number of refused connections, as a regular expression.
-func (a *admission) refused(count string) {
+// requireRefused requires that the number of refused connections matches a regular expression.
+func (a *admission) requireRefused(count string) {
 	a.Helper()
 	require.Regexp(a, "packets "+count+" ", a.onRouter("nft", "list", "counter", "ip", "admission", "refused"))
 }
 
-// visit connects, and twice sends data and awaits the response: a handshake and a request.
+// visit connects, and then twice sends data and waits for the response, as in a handshake and a request.
 func (a *admission) visit() error { return a.visitPort("8443") }
 
 func (a *admission) visitPort(port string) error {
@@ -124,13 +124,13 @@ func (a *admission) dial(port string) (connection net.Conn, err error) {
 	return connection, err
 }
 
-// open is a visit that keeps its connection.
+// open is like visit, but keeps the connection open.
 func (a *admission) open(port string) (connection net.Conn, err error) {
 	if connection, err = a.dial(port); err != nil {
 		return nil, err
 	}
 	for range 2 {
-		if err := ask(connection); err != nil {
+		if err := exchange(connection); err != nil {
 			connection.Close()
 			return nil, err
 		}
@@ -138,7 +138,7 @@ func (a *admission) open(port string) (connection net.Conn, err error) {
 	return connection, nil
 }
 
-// abandon sends two messages, and resets the connection without a response.
+// abandon sends two messages, and resets the connection without waiting for a response.
 func (a *admission) abandon(port string) {
 	a.Helper()
 	connection, err := a.dial(port)
@@ -150,21 +150,21 @@ func (a *admission) abandon(port string) {
 	reset(a, connection)
 }
 
-// reset closes a connection as a client does that has not read everything.
+// reset closes a connection like a client that has not read all data.
 func reset(t testing.TB, connection net.Conn) {
 	t.Helper()
 	require.NoError(t, connection.(*net.TCPConn).SetLinger(0))
 	require.NoError(t, connection.Close())
 }
 
-// occupied is the number of slots of a set that are taken.
+// occupied returns the number of entries in a set.
 func (a *admission) occupied(set string) int {
 	a.Helper()
 	return strings.Count(a.onRouter("nft", "list", "set", "ip", "admission", set), "expires")
 }
 
-// ask sends a request and awaits the response.
-func ask(connection net.Conn) error {
+// exchange sends a request and waits for the response.
+func exchange(connection net.Conn) error {
 	connection.SetDeadline(time.Now().Add(10 * time.Second))
 	if _, err := connection.Write(make([]byte, 300)); err != nil {
 		return err
@@ -175,29 +175,29 @@ func ask(connection net.Conn) error {
 
 func TestConnectionsBeyondTheFreeSlotsAreReset(t *testing.T) {
 	a := newAdmission(t)
-	respond := make(chan struct{})
+	begin := make(chan struct{})
 	a.serve("8443", func(connection net.Conn) {
-		<-respond
-		answering(connection)
+		<-begin
+		respond(connection)
 	})
 	results := make(chan error)
 	for range slots + 20 {
 		go func() { results <- a.visit() }()
 	}
-	// The others are reset before the three seconds for which a connection keeps its slot.
+	// The others are reset within the three seconds for which a silent connection keeps its slot.
 	for range 20 {
 		require.ErrorIs(t, <-results, syscall.ECONNRESET)
 	}
-	close(respond)
+	close(begin)
 	for range slots {
-		require.NoError(t, <-results, "a connection that was admitted is answered")
+		require.NoError(t, <-results, "an admitted connection gets its responses")
 	}
-	a.refused(`(2\d|[3-9]\d)`)
+	a.requireRefused(`(2\d|[3-9]\d)`)
 }
 
 func TestFirstResponseFreesTheSlot(t *testing.T) {
 	a := newAdmission(t)
-	a.serve("8443", answering)
+	a.serve("8443", respond)
 	for range 4 * slots {
 		require.NoError(t, a.visit())
 	}
@@ -205,31 +205,31 @@ func TestFirstResponseFreesTheSlot(t *testing.T) {
 
 func TestSilentConnectionsHoldTheirSlotsBriefly(t *testing.T) {
 	a := newAdmission(t)
-	a.serve("8443", answering)
+	a.serve("8443", respond)
 	for range 3 * slots {
 		silent, err := a.dial("8443")
 		require.NoError(t, err)
 		t.Cleanup(func() { silent.Close() })
 	}
 	began := time.Now()
-	require.NoError(t, a.visit(), "a visitor who comes at the same time waits")
+	require.NoError(t, a.visit(), "a visitor who arrives at the same time waits")
 	require.Less(t, time.Since(began), 3*time.Second)
 }
 
 func TestConnectionThatTheServerClosesFreesItsSlot(t *testing.T) {
 	a := newAdmission(t)
-	a.serve("8443", answering)
+	a.serve("8443", respond)
 	a.serve("8080", func(connection net.Conn) { connection.Read(make([]byte, 10)) })
 	for range 3 * slots {
-		require.Error(t, a.visitPort("8080"), "the server only closes")
+		require.Error(t, a.visitPort("8080"), "the server closes the connection without a response")
 	}
 	require.NoError(t, a.visit())
-	a.refused("0")
+	a.requireRefused("0")
 }
 
 func TestConnectionThatTheClientResetsFreesItsSlots(t *testing.T) {
 	a := newAdmission(t)
-	a.serve("8443", answering)
+	a.serve("8443", respond)
 	a.serve("8080", func(connection net.Conn) { io.Copy(io.Discard, connection) })
 	const visitors = slots / 2
 	for range visitors {
@@ -244,7 +244,7 @@ func TestConnectionThatTheClientResetsFreesItsSlots(t *testing.T) {
 
 func TestVanishedClientsAreForgotten(t *testing.T) {
 	a := newAdmission(t)
-	a.serve("8443", answering)
+	a.serve("8443", respond)
 	silent, err := a.dial("8443")
 	require.NoError(t, err)
 	t.Cleanup(func() { silent.Close() })
@@ -258,10 +258,10 @@ func TestVanishedClientsAreForgotten(t *testing.T) {
 
 func TestConnectionsBeyondTheActiveOnesAreReset(t *testing.T) {
 	a := newAdmission(t)
-	a.serve("8443", answering)
+	a.serve("8443", respond)
 	kept := make([]net.Conn, 2*active)
 	for i := range kept {
-		// Idle ones make room for the next.
+		// Idle connections make room for the next ones.
 		require.Eventually(t, func() (ok bool) {
 			var err error
 			kept[i], err = a.open("8443")
@@ -275,7 +275,7 @@ func TestConnectionsBeyondTheActiveOnesAreReset(t *testing.T) {
 	for _, connection := range kept {
 		visitors.Go(func() {
 			for until := time.Now().Add(4 * time.Second); time.Now().Before(until); time.Sleep(100 * time.Millisecond) {
-				if err := ask(connection); err != nil {
+				if err := exchange(connection); err != nil {
 					assert.ErrorIs(t, err, syscall.ECONNRESET)
 					reset.Add(1)
 					return

@@ -16,11 +16,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// boundedWork runs the script bounded with a directory of its own.
+// boundedWork runs the script bounded with its own directory.
 type boundedWork struct {
 	*testing.T
 	script, dir string
-	// environment is added to that of the script.
+	// environment is added to the script's environment.
 	environment []string
 }
 
@@ -41,7 +41,7 @@ func (w *boundedWork) command(name string, args ...string) *exec.Cmd {
 	return command
 }
 
-// run runs work with that many seconds and returns its output and exit status.
+// run runs work with a timeout and a grace period in seconds, and returns its output and exit status.
 func (w *boundedWork) run(seconds, grace int, work string) (string, int) {
 	w.Helper()
 	output, wait := w.start(seconds, grace, work)
@@ -49,7 +49,7 @@ func (w *boundedWork) run(seconds, grace int, work string) (string, int) {
 	return output(), status
 }
 
-// start starts work. output is its output so far, status waits for its end.
+// start starts work. output returns its output so far, status waits until it ends and returns its exit status.
 func (w *boundedWork) start(seconds, grace int, work string) (output func() string, status func() int) {
 	w.Helper()
 	command := w.command(w.script, "provision", strconv.Itoa(seconds), strconv.Itoa(grace), work)
@@ -57,7 +57,7 @@ func (w *boundedWork) start(seconds, grace int, work string) (output func() stri
 	command.Stdout, command.Stderr = content, content
 	require.NoError(w, command.Start())
 	wait := sync.OnceValue(func() int {
-		_ = command.Wait() // its exit status says it
+		_ = command.Wait() // the exit status is enough
 		return command.ProcessState.ExitCode()
 	})
 	w.Cleanup(func() {
@@ -84,7 +84,7 @@ func (w *boundedWork) write(name string) {
 	require.NoError(w, os.WriteFile(filepath.Join(w.dir, name), nil, 0o644))
 }
 
-// until is work that begins, and ends when a file is written.
+// until is work that creates the file begun, and ends when the file end exists.
 const until = "touch begun; until test -e end; do sleep 0.02; done; "
 
 type syncBuffer struct {
@@ -104,7 +104,7 @@ func (b *syncBuffer) String() string {
 	return b.buffer.String()
 }
 
-func TestBoundedWorkGivesItsOutputTimeAndStatus(t *testing.T) {
+func TestBoundedWorkGetsTheTimeAndReturnsOutputAndStatus(t *testing.T) {
 	t.Parallel()
 	w := newBoundedWork(t)
 	output, status := w.start(90, 20,
@@ -123,7 +123,7 @@ func TestBoundedWorkIsShownWhileItRuns(t *testing.T) {
 	t.Parallel()
 	w := newBoundedWork(t)
 	output, status := w.start(90, 20, "echo begun; "+until)
-	w.eventually(func() bool { return output() == "begun\n" }, "its first line is shown before its end")
+	w.eventually(func() bool { return output() == "begun\n" }, "its first line is shown before it ends")
 	w.write("end")
 	require.Zero(t, status())
 }
@@ -137,7 +137,7 @@ func TestLinesThatWouldHangAnUpdateAreCut(t *testing.T) {
 		"progress bar":     {`printf '\r%d %%' {1..20000}; echo; echo end`, progress(20000) + "end\n"},
 		"without newline":  {"printf end", "end\n"},
 		"not UTF-8":        {`printf 'caf\xc3\xa9 caf\xe9\ncaf\xc3\xa9\n'`, "caf?? caf?\ncafé\n"},
-		"cut in a letter":  {`printf 'x%.0s' {1..8191}; echo é`, strings.Repeat("x", 8191) + "?\n"},
+		"cut in a rune":    {`printf 'x%.0s' {1..8191}; echo é`, strings.Repeat("x", 8191) + "?\n"},
 		"carriage returns": {`printf 'one\r\ntwo\r\n'`, "one\ntwo\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -174,15 +174,15 @@ func TestTimeLimitKillsAllProcessesOfTheWork(t *testing.T) {
 			require.NotZero(t, status)
 			require.Equal(t, "begun\ncannot provision: it did not end within 2 s and was killed\n", withoutKilled(output))
 			require.Less(t, time.Since(begin), 10*time.Second)
-			w.eventually(func() bool { return len(processesWith(t, mark)) == 0 }, "nothing of it is left")
+			w.eventually(func() bool { return len(processesWith(t, mark)) == 0 }, "no process is left")
 			again, status := w.run(30, 1, "echo again")
 			require.Zero(t, status)
-			require.Equal(t, "again\n", again, "the next update waits for nothing")
+			require.Equal(t, "again\n", again, "the next update does not have to wait")
 		})
 	}
 }
 
-// withoutKilled drops bash's messages about killed processes of its own.
+// withoutKilled removes bash's messages about its killed child processes.
 func withoutKilled(output string) string {
 	var kept []string
 	for line := range strings.Lines(output) {
@@ -193,7 +193,7 @@ func withoutKilled(output string) string {
 	return strings.Join(kept, "")
 }
 
-// processesWith are the processes that have the variable in their environment.
+// processesWith returns the processes that have a variable in their environment.
 func processesWith(t *testing.T, variable string) []string {
 	t.Helper()
 	files, err := filepath.Glob("/proc/[0-9]*/environ")
@@ -222,7 +222,7 @@ func TestASecondUpdateWaitsForTheWorkOfTheFirst(t *testing.T) {
 		output())
 }
 
-func TestASecondUpdateFailsInTimeWhereTheFirstDoesNotEnd(t *testing.T) {
+func TestASecondUpdateFailsInTimeIfTheFirstDoesNotEnd(t *testing.T) {
 	t.Parallel()
 	w := newBoundedWork(t)
 	_, first := w.start(90, 20, until)
@@ -268,10 +268,10 @@ func TestALostConnectionDoesNotEndTheWork(t *testing.T) {
 	require.True(t, w.exists("done")())
 }
 
-func TestALostConnectionLeavesTheWorkItsSignals(t *testing.T) {
+func TestWorkDoesNotInheritIgnoredSignals(t *testing.T) {
 	t.Parallel()
 	output, status := newBoundedWork(t).run(90, 20, "yes | head -n 1; trap")
-	require.Equal(t, int(128+syscall.SIGPIPE), status, "pipefail sees the end of yes by the signal")
+	require.Equal(t, int(128+syscall.SIGPIPE), status, "pipefail reports that the signal ended yes")
 	require.Equal(t, "y\n", output)
 }
 
@@ -289,9 +289,9 @@ func TestServiceStartedByTheWorkDoesNotBlockTheUpdate(t *testing.T) {
 	require.NoError(t, command.Wait())
 }
 
-func TestProvisionCommandHasWholeSeconds(t *testing.T) {
+func TestProvisionCommandHasItsTimeoutInSeconds(t *testing.T) {
 	require.Contains(t, ProvisionCommand(90*time.Second), "\nsudo /opt/site/bounded provision 90 20 '\n")
-	require.NotContains(t, ProvisionCommand(90*time.Second), "%", "no placeholder is left, and nothing is without one")
+	require.NotContains(t, ProvisionCommand(90*time.Second), "%", "no format verb is left over, and no argument lacks one")
 }
 
 func TestANewServerWaitsForTheOldOneToHandOver(t *testing.T) {
@@ -299,7 +299,7 @@ func TestANewServerWaitsForTheOldOneToHandOver(t *testing.T) {
 		HandoverCommand(30*time.Second, 90*time.Second))
 }
 
-func TestTheCommandsOfAnUpdateAreForAShell(t *testing.T) {
+func TestUpdateCommandsRunInAShell(t *testing.T) {
 	w := newBoundedWork(t)
 	programs := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(programs, "sudo"), []byte("#!/bin/bash\nprintf '%s|' \"$@\"\n"), 0o755))
@@ -330,7 +330,7 @@ func TestLogOfAnUpdateMasksVisitorsAndTokens(t *testing.T) {
 		`client: 2001:db8::7, upstream [::ffff:203.0.113.7]:443`:                                                   `client: [address], upstream [[address]]:443`,
 		`TLS handshake error from 203.0.113.7:51234: EOF`:                                                          `TLS handshake error from [address]:51234: EOF`,
 		`198.51.100.71 and 198.51.100.17`:                                                                          `[address] and [address]`,
-		// The rest is needed to find the cause.
+		// These parts are needed to find the cause.
 		`dial tcp 127.0.0.1:443, 10.0.0.7, 172.18.0.2, 192.168.1.1, 169.254.169.254, 0.0.0.0`:      `dial tcp 127.0.0.1:443, 10.0.0.7, 172.18.0.2, 192.168.1.1, 169.254.169.254, 0.0.0.0`,
 		`2026-11-23T04:39:21Z user@900.service getty@tty1.service traefik:v3.7.13@sha256:3f0c6f1b`: `2026-11-23T04:39:21Z user@900.service getty@tty1.service traefik:v3.7.13@sha256:3f0c6f1b`,
 		`acme: error: 400 :: 198.51.100.7: Fetching http://example.org/: Timeout during connect`:   `acme: error: 400 :: 198.51.100.7: Fetching http://example.org/: Timeout during connect`,

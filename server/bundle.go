@@ -23,14 +23,14 @@ import (
 	"immutable-infra/server/atomicfile"
 )
 
-// BundleUploadPath is the path of the bundle on a server, relative to the bootstrap user's home directory.
+// BundleUploadPath is the path to which the bundle is copied, relative to the bootstrap user's home directory.
 const BundleUploadPath = "bundle.tar.gz"
 
-// reportGrace is how long a command may report its error after its timeout, before it is killed.
+// reportGrace is how long a command may take to report its error after its timeout, before it is killed.
 const reportGrace = 20 * time.Second
 
-// The commands run under bounded, which the server unpacks first: see files/bounded. The seconds are arguments of
-// bounded, which passes the rest of them to the work.
+// The commands run under the script bounded, which the server unpacks first: see files/bounded. Its arguments are the
+// timeout and the grace period in seconds; it passes the remaining seconds on to the work.
 const (
 	provisionCommand = `set -e
 sudo install -d -m 0755 /opt/site
@@ -44,19 +44,20 @@ tar -xzf ` + BundleUploadPath + ` -C /opt/site --no-same-owner
 `
 )
 
-// ProvisionCommand unpacks the bundle on a server and provisions the server until it is ready. If it is not ready
-// within the time, in whole seconds, the command reports why, within about 20 s more, and fails.
+// ProvisionCommand unpacks the bundle on a server and provisions the server until it is ready. If the server is not
+// ready within the timeout, which is truncated to seconds, the command reports why, within about 20 s more, and
+// fails.
 //
-// The command waits for one of an earlier update that still runs. Neither runs past its time, whatever becomes of the
-// caller.
+// If a command of an earlier update is still running, the command waits for it. Neither outlives its timeout, whatever
+// happens to the caller.
 //
-// A bundle's hash covers the command, but not the time: another time does not replace the server.
+// A bundle's hash covers the command, but not the timeout: another timeout does not replace the server.
 func ProvisionCommand(within time.Duration) string {
 	return fmt.Sprintf(provisionCommand, seconds(within), seconds(reportGrace))
 }
 
-// HandoverCommand requests the handover from the active server, and waits for it. It does not fail if that server does
-// not answer within wait. The server removes the login by which the command runs when it is active itself.
+// HandoverCommand requests the handover from the active server, and waits for it. It does not fail if the active server
+// does not respond within wait. When the new server becomes active, it removes the login that runs this command.
 //
 // Like ProvisionCommand, it waits for an earlier command, and runs no longer than within.
 func HandoverCommand(wait, within time.Duration) string {
@@ -68,22 +69,23 @@ func seconds(duration time.Duration) int { return int(duration.Seconds()) }
 //go:embed files
 var files embed.FS
 
-// formats is the source of this module's packages that the agent imports.
+// formats is the source of the packages of this module that the agent imports.
 //
 //go:embed manifest report rules atomicfile
 var formats embed.FS
 
-// Bundle is copied to a server: the Compose project, the agent with its units, and the script that provisions them.
+// Bundle is the archive that is copied to a server: the Compose project, the agent with its units, and the script that
+// provisions them.
 type Bundle struct {
-	// Path is the archive, a gzipped tar.
+	// Path is the path of the archive, a gzipped tar.
 	Path string
-	// Hash identifies the sources of the archive. Unlike a hash of the archive, it does not depend on the Go release that
-	// built the agent.
+	// Hash identifies the sources of the archive. Unlike a hash of the archive itself, it does not depend on the Go
+	// release that built the agent.
 	Hash string
 }
 
 // BuildBundle builds the agent in agentDir for Linux and an architecture ("amd64" or "arm64"), and writes the bundle
-// below workDir. It reuses a bundle of the same sources.
+// to workDir. It reuses an existing bundle of the same sources.
 func BuildBundle(ctx context.Context, agentDir, workDir, architecture string) (Bundle, error) {
 	hash, err := bundleHash(agentDir, architecture)
 	if err != nil {
@@ -131,8 +133,8 @@ func bundleHash(agentDir, architecture string) (string, error) {
 	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
-// HashDir hashes the names and contents of the files below a directory, without those whose path (with slashes,
-// relative to it) is ignored. It is the "h1:" hash of Go's module system.
+// HashDir hashes the names and contents of the files below a directory, except those whose slash-separated relative
+// path is ignored. It returns the "h1:" hash of Go's module system.
 func HashDir(dir string, ignored func(path string) bool) (string, error) {
 	all, err := dirhash.DirFiles(dir, "")
 	if err != nil {
@@ -152,7 +154,7 @@ func HashDir(dir string, ignored func(path string) bool) (string, error) {
 	})
 }
 
-// buildAgent builds the static binary, reproducibly with the same Go release.
+// buildAgent builds the static binary, reproducibly for a given Go release.
 func buildAgent(ctx context.Context, agentDir, workDir, architecture string) (path string, err error) {
 	path, err = filepath.Abs(filepath.Join(workDir, "agent-linux-"+architecture))
 	if err != nil {
@@ -210,7 +212,7 @@ func writeBundle(path, agent string) error {
 	if err := errors.Join(archive.Close(), compressed.Close()); err != nil {
 		return err
 	}
-	// The work directory may be a link.
+	// The work directory may be a symlink, which atomicfile rejects.
 	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
 	if err != nil {
 		return err

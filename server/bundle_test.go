@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// agentSource is the smallest program that can stand for the agent.
+// agentSource creates a minimal program in place of the agent.
 func agentSource(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -24,7 +24,7 @@ func agentSource(t *testing.T) string {
 	return dir
 }
 
-func TestTheBundleHoldsAllThatAServerRuns(t *testing.T) {
+func TestBundleHasAllFilesOfAServer(t *testing.T) {
 	bundle, err := BuildBundle(t.Context(), agentSource(t), t.TempDir(), "arm64")
 	require.NoError(t, err)
 
@@ -94,7 +94,7 @@ func TestTheSameSourceMakesTheSameBundleAnywhere(t *testing.T) {
 	require.True(t, bytes.Equal(a, b))
 }
 
-func TestBundlesHashCoversTheAgent(t *testing.T) {
+func TestBundleHashCoversTheAgent(t *testing.T) {
 	dir := agentSource(t)
 	base, err := bundleHash(dir, "amd64")
 	require.NoError(t, err)
@@ -106,7 +106,7 @@ func TestBundlesHashCoversTheAgent(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "main_test.go"), []byte("package main\n"), 0o644))
 	same, err := bundleHash(dir, "amd64")
 	require.NoError(t, err)
-	require.Equal(t, base, same, "a test of the agent does not make a new server")
+	require.Equal(t, base, same, "a changed test of the agent must not replace the server")
 
 	require.NoError(t,
 		os.WriteFile(filepath.Join(dir, "main.go"), []byte("package main\n\nfunc main() { println() }\n"), 0o644))
@@ -115,8 +115,8 @@ func TestBundlesHashCoversTheAgent(t *testing.T) {
 	require.NotEqual(t, base, changed)
 }
 
-// A package that the agent imports and the hash left out would change without a new server.
-func TestBundlesHashCoversEachSharedPackage(t *testing.T) {
+// If the hash omitted a package that the agent imports, a change of the package would not replace the server.
+func TestBundleHashCoversEachSharedPackage(t *testing.T) {
 	list := exec.CommandContext(t.Context(), "go", "list", "-deps", ".")
 	list.Dir = "../agent"
 	built, err := list.Output()

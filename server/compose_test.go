@@ -12,7 +12,7 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// composeService is the part of a service in a compose file that these tests check.
+// composeService has the keys of a service in a compose file that these tests check.
 type composeService struct {
 	Image       string
 	Build       string
@@ -37,7 +37,7 @@ type composeService struct {
 	Entrypoint []string
 	Command    []string
 
-	// Rest is every other key, which the rules for containers allow by name.
+	// Rest has all other keys, which the rules for containers must allow by name.
 	Rest map[string]any `yaml:",inline"`
 }
 
@@ -61,14 +61,13 @@ func TestOnlyTraefikIsReachedFromOutside(t *testing.T) {
 	}
 }
 
-func TestTraefikIsTheOwnerOfItsCertificates(t *testing.T) {
-	// The agent's account: the agent writes acme.json, and Traefik rejects one that other users can
-	// read.
+func TestTraefikOwnsItsCertificates(t *testing.T) {
+	// This is the agent's user: the agent writes acme.json, and Traefik rejects the file if other users can read it.
 	require.Equal(t, "900:900", composeServices(t, "compose.yaml")["traefik"].User)
 	require.Equal(t, 900, agentUID)
 }
 
-func TestEveryValueThatComposeTakesIsInTheServersEnvironment(t *testing.T) {
+func TestEveryVariableInComposeIsInTheServersEnvironment(t *testing.T) {
 	text, err := files.ReadFile("files/compose.yaml")
 	require.NoError(t, err)
 	environment, err := serverEnv(exampleArgs())
@@ -88,7 +87,7 @@ func TestTraefikHasNoAPIAndSendsNoStatistics(t *testing.T) {
 	}
 }
 
-// renderTraefik renders a file like Traefik's file provider.
+// renderTraefik renders a template like Traefik's file provider.
 func renderTraefik(t *testing.T, name string, environment map[string]string) map[string]any {
 	t.Helper()
 	text, err := files.ReadFile("files/traefik/" + name)
@@ -107,7 +106,7 @@ func renderTraefik(t *testing.T, name string, environment map[string]string) map
 	return configuration
 }
 
-// at follows keys into a configuration.
+// at returns the value at a path of keys in a configuration.
 func at(t *testing.T, configuration map[string]any, keys ...string) any {
 	t.Helper()
 	var value any = configuration
@@ -134,7 +133,7 @@ func TestTraefikServesTheSiteUnderEachOfItsNames(t *testing.T) {
 	} {
 		require.Equal(t, rule, at(t, configuration, "http", "routers", router, "rule"))
 		middlewares := at(t, configuration, "http", "routers", router, "middlewares").([]any)
-		require.Equal(t, "state", middlewares[0], "each answer of a server that drains must say so: %s", router)
+		require.Equal(t, "state", middlewares[0], "each response of a draining server must say so: %s", router)
 		if router != "to-https" {
 			require.Equal(t, map[string]any{}, at(t, configuration, "http", "routers", router, "tls"))
 		}
@@ -152,7 +151,7 @@ func TestS8WithoutGrafanaNothingIsServedAtItsName(t *testing.T) {
 	environment := map[string]string{"DOMAIN": "example.org", "ALIASES": "www.example.org"}
 	routers := at(t, renderTraefik(t, "site.yaml", environment), "http", "routers").(map[string]any)
 	require.Contains(t, routers, "aliases")
-	require.NotContains(t, routers, "monitoring", "Traefik answers 404 to a name that no router has")
+	require.NotContains(t, routers, "monitoring", "Traefik responds with 404 for a name that no router has")
 }
 
 func TestS3TraefikSendsTheStacksHSTSAndNoOtherHeader(t *testing.T) {
@@ -188,12 +187,12 @@ func TestS7TraefikWaitsForASlowVisitor(t *testing.T) {
 		require.Fail(t, "no "+name)
 		return 0
 	}
-	const slow = 100_000 // bytes in a second
+	const slow = 100_000 // bytes per second
 	require.Greater(t, timeout("writetimeout"), 4_000_000_000/slow*time.Second, "the largest file")
 	require.Greater(t, timeout("readtimeout"), 16<<20/slow*time.Second, "the largest upload")
 }
 
-func TestEachNameHasACertificateOfItsOwn(t *testing.T) {
+func TestEachNameHasItsOwnCertificate(t *testing.T) {
 	environment := map[string]string{"SITE_NAMES": "example.org,www.example.org,monitoring.example.org"}
 	for _, state := range []string{"serving", "draining"} {
 		configuration := renderTraefik(t, "states/"+state+".yaml", environment)
@@ -206,10 +205,10 @@ func TestEachNameHasACertificateOfItsOwn(t *testing.T) {
 		}, at(t, configuration, "http", "routers", "certificates", "tls"), state)
 	}
 	waiting := renderTraefik(t, "states/waiting.yaml", environment)
-	require.NotContains(t, at(t, waiting, "http"), "routers", "no name could be validated")
+	require.NotContains(t, at(t, waiting, "http"), "routers", "no authority could validate a name")
 }
 
-func TestAServerThatDrainsAsksItsVisitorsToReconnect(t *testing.T) {
+func TestDrainingServerAsksVisitorsToReconnect(t *testing.T) {
 	for state, headers := range map[string]map[string]any{
 		"waiting":  {"Server": ""},
 		"serving":  {"Server": ""},
@@ -228,7 +227,7 @@ func TestWritingTheServingStateAgainRequestsCertificates(t *testing.T) {
 		at(t, configuration, "http", "middlewares", "asked", "headers", "customResponseHeaders", "Asked"))
 }
 
-func TestTheTableOfMemoryTellsTheLimitsOfTheSitesContainers(t *testing.T) {
+func TestMemoryTableMatchesTheLimitsOfSiteContainers(t *testing.T) {
 	table, err := os.ReadFile("../docs/server.md")
 	require.NoError(t, err)
 	for name, service := range composeServices(t, "compose.yaml") {

@@ -15,7 +15,7 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// allServices are the services of the whole project.
+// allServices returns the services of both compose files.
 func allServices(t *testing.T) map[string]composeService {
 	t.Helper()
 	all := composeServices(t, "compose.yaml")
@@ -26,11 +26,11 @@ func allServices(t *testing.T) map[string]composeService {
 	return all
 }
 
-// containerRules are the rules of the CIS Docker Benchmark 1.6, as docker-bench-security checks them,
-// for what a compose file decides.
+// containerRules are the rules of the CIS Docker Benchmark 1.6 that concern compose files, as docker-bench-security
+// checks them.
 var containerRules = map[string]struct {
 	holds func(t *testing.T, name string, service composeService) bool
-	// exceptions has a reason for each service that the rule does not hold for.
+	// exceptions has the reason for each service that breaks the rule.
 	exceptions map[string]string
 }{
 	"4.1 an ordinary user": {holds: func(t *testing.T, _ string, service composeService) bool {
@@ -89,8 +89,8 @@ var containerRules = map[string]struct {
 			"php": "makes the socket by which nginx reaches it, in 64 KiB of memory",
 		}},
 	"5.15 restarted when it ends": {holds: func(_ *testing.T, _ string, service composeService) bool {
-		// The benchmark recommends on-failure:5. No operator restarts it after the fifth failure;
-		// alerts report it.
+		// The benchmark recommends on-failure:5, but no operator would restart the container after the fifth failure. Alerts
+		// report failures.
 		return service.Restart == "unless-stopped"
 	}},
 	"5.19 limited files": {holds: func(_ *testing.T, _ string, service composeService) bool {
@@ -107,8 +107,8 @@ var containerRules = map[string]struct {
 	}},
 }
 
-// rulesElsewhere are the benchmark's other rules for containers, with the reason why they are kept
-// or broken. docs/attacks.md has them, too.
+// rulesElsewhere are the benchmark's other rules for containers, with the reason why they are kept or broken. They are
+// also in docs/attacks.md.
 var rulesElsewhere = map[string]string{
 	"5.1":  "kept: no swarm is ever begun",
 	"5.7":  "kept: no image has an SSH server; its processes are those of its one program",
@@ -155,13 +155,13 @@ func TestEveryRuleOfTheCISBenchmarkForContainersIsKeptOrExplained(t *testing.T) 
 	}
 }
 
-// ordinaryUser reports whether the recipe of an image ends as an ordinary user.
+// ordinaryUser reports whether the Dockerfile of an image sets an ordinary user.
 func ordinaryUser(t *testing.T, image string) bool {
 	t.Helper()
-	recipe, err := files.ReadFile("files/" + strings.TrimPrefix(image, "site/") + "/Dockerfile")
+	dockerfile, err := files.ReadFile("files/" + strings.TrimPrefix(image, "site/") + "/Dockerfile")
 	require.NoError(t, err, "%s is not built here, so compose.yaml must name its user", image)
-	require.Regexp(t, `(?m)^FROM debian:trixie-slim$`, string(recipe))
-	users := regexp.MustCompile(`(?m)^USER (.*)$`).FindAllStringSubmatch(string(recipe), -1)
+	require.Regexp(t, `(?m)^FROM debian:trixie-slim$`, string(dockerfile))
+	users := regexp.MustCompile(`(?m)^USER (.*)$`).FindAllStringSubmatch(string(dockerfile), -1)
 	return len(users) == 1 && slices.Contains([]string{"www-data", "nobody:nogroup"}, users[0][1])
 }
 
@@ -177,28 +177,29 @@ func TestEachContainerKeepsTheRulesOfTheCISBenchmark(t *testing.T) {
 	}
 }
 
-func TestContainersLogsAreLimitedAndPrivilegesStay(t *testing.T) {
+func TestContainerLogsAreLimitedAndPrivilegesCannotGrow(t *testing.T) {
 	text, err := boot.ReadFile("boot/daemon.json")
 	require.NoError(t, err)
 	var daemon map[string]any
 	require.NoError(t, yaml.Unmarshal(text, &daemon))
-	// The driver `local` keeps five files of 20 MB by default.
+	// By default, the log driver `local` keeps five files of 20 MB.
 	require.Equal(t, map[string]any{
 		"live-restore": true, "log-driver": "local", "no-new-privileges": true, "userland-proxy": false,
 	}, daemon)
 }
 
-// reaches are the containers that share a network with each one: they may connect to it, and it to
-// them.
-func reaches(t *testing.T) map[string][]string {
+// reachable returns, for each container, the containers that share a network with it: they can connect to each other.
+func reachable(t *testing.T) map[string][]string {
 	t.Helper()
 	services := allServices(t)
 	found := map[string][]string{}
 	for name, service := range services {
 		others := map[string]bool{}
-		for other, its := range services {
+		for other, otherService := range services {
 			if other != name &&
-				slices.ContainsFunc(service.Networks, func(network string) bool { return slices.Contains(its.Networks, network) }) {
+				slices.ContainsFunc(service.Networks, func(network string) bool {
+					return slices.Contains(otherService.Networks, network)
+				}) {
 				others[other] = true
 			}
 		}
@@ -207,7 +208,7 @@ func reaches(t *testing.T) map[string][]string {
 	return found
 }
 
-func TestContainersReachOnlyWhomTheyNeed(t *testing.T) {
+func TestContainersReachOnlyContainersTheyNeed(t *testing.T) {
 	require.Equal(t, map[string][]string{
 		"traefik":        {"blackbox", "grafana", "prometheus", "web"},
 		"web":            {"nginx-exporter", "prometheus", "traefik"},
@@ -219,7 +220,7 @@ func TestContainersReachOnlyWhomTheyNeed(t *testing.T) {
 		"nginx-exporter": {"prometheus", "web"},
 		"blackbox":       {"prometheus", "traefik"},
 		"grafana":        {"prometheus", "traefik"},
-	}, reaches(t))
+	}, reachable(t))
 }
 
 func TestOnlyThreeContainersReachTheInternet(t *testing.T) {
@@ -234,22 +235,22 @@ func TestOnlyThreeContainersReachTheInternet(t *testing.T) {
 			}
 		}
 		require.NoError(t, yaml.Unmarshal(text, &project))
-		for network, its := range project.Networks {
+		for name, network := range project.Networks {
 			const hostless = "com.docker.network.bridge.inhibit_ipv4"
-			switch network {
+			switch name {
 			case "php":
-				require.Equal(t, "${PHP_INTERNAL:-true}", its.Internal)
-				require.Equal(t, its.Internal, its.Options[hostless], "scripts do not reach the server's own ports")
+				require.Equal(t, "${PHP_INTERNAL:-true}", network.Internal)
+				require.Equal(t, network.Internal, network.Options[hostless], "scripts must not reach the server's own ports")
 				continue
 			case "mail":
-				require.Equal(t, "true", its.Options[hostless])
+				require.Equal(t, "true", network.Options[hostless])
 			}
-			if its.Internal == true {
+			if network.Internal == true {
 				continue
 			}
-			for name, service := range allServices(t) {
-				if slices.Contains(service.Networks, network) {
-					outward[network] = append(outward[network], name)
+			for container, service := range allServices(t) {
+				if slices.Contains(service.Networks, name) {
+					outward[name] = append(outward[name], container)
 				}
 			}
 		}

@@ -23,13 +23,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// drainLimit is how long the requests in progress may take after the start of the shutdown.
+// drainLimit is how long requests in progress may take after the shutdown has started.
 const drainLimit = time.Minute
 
 // largeSize is the size of a response that fits into the buffers of a connection, in bytes.
 const largeSize = 1 << 20
 
-// lifecycle are Traefik's flags of compose.yaml for the end of its life.
+// lifecycle returns the flags in compose.yaml that control how Traefik stops.
 func lifecycle(t *testing.T) (flags []string) {
 	t.Helper()
 	for _, flag := range composeServices(t, "compose.yaml")["traefik"].Command {
@@ -41,7 +41,7 @@ func lifecycle(t *testing.T) (flags []string) {
 	return flags
 }
 
-func TestAServerThatIsSwitchedOffStopsTraefikFirstAndWaitsAMinute(t *testing.T) {
+func TestShutdownStopsTraefikFirstAndWaitsAMinute(t *testing.T) {
 	text, err := files.ReadFile("files/systemd/traefik-drain.service")
 	require.NoError(t, err)
 	unit := map[string]string{}
@@ -51,11 +51,11 @@ func TestAServerThatIsSwitchedOffStopsTraefikFirstAndWaitsAMinute(t *testing.T) 
 	// systemd stops units in the reverse order of their start.
 	require.Subset(t, strings.Fields(unit["After"]), []string{"docker.service", "network.target"})
 	require.Equal(t, "/bin/bash /opt/site/drain site-traefik-1 8443", unit["ExecStop"])
-	// The unit is stopped by these targets and by no other, such as reboot.target or shutdown.target.
+	// Only these targets stop the unit, not reboot.target or shutdown.target.
 	require.Equal(t, []string{"poweroff.target", "halt.target"}, strings.Fields(unit["Conflicts"]))
 	require.Equal(t, "no", unit["DefaultDependencies"])
 	require.Equal(t, "/usr/bin/docker start site-traefik-1", unit["ExecStart"],
-		"Docker does not start a container at boot that was stopped")
+		"Docker does not start a stopped container at boot")
 	require.Equal(t, "yes", unit["RemainAfterExit"], "only an active unit is stopped")
 
 	duration := func(text string) time.Duration {
@@ -82,12 +82,12 @@ type slowSite struct {
 	*testing.T
 	address string
 	process *os.Process
-	// arrived has each request that has arrived, and finish ends their responses.
+	// arrived receives the path of each request, finish completes the responses.
 	arrived chan string
 	finish  context.CancelFunc
 }
 
-// newSlowSite starts it. Further flags of Traefik override those of compose.yaml.
+// newSlowSite starts the site and Traefik. flags override Traefik's flags in compose.yaml.
 func newSlowSite(t *testing.T, flags ...string) *slowSite {
 	t.Helper()
 	finish, end := context.WithCancel(t.Context())
@@ -117,7 +117,7 @@ func newSlowSite(t *testing.T, flags ...string) *slowSite {
 			_, _ = io.Copy(io.Discard, connection)
 		}
 	}))
-	// The handlers end first.
+	// Cleanups run in reverse order: the handlers end first.
 	t.Cleanup(site.Close)
 	t.Cleanup(end)
 	s.address, s.process = startTraefik(t, "http://web:8080", site.URL, append(lifecycle(t), flags...)...)
@@ -127,7 +127,7 @@ func newSlowSite(t *testing.T, flags ...string) *slowSite {
 			return false
 		}
 		defer func() { _ = connection.Close() }()
-		return s.exchange(connection, "/") == http.StatusOK
+		return s.get(connection, "/") == http.StatusOK
 	}, 20*time.Second, 50*time.Millisecond)
 	return s
 }
@@ -136,8 +136,8 @@ func (s *slowSite) tls(protocols ...string) *tls.Config {
 	return &tls.Config{InsecureSkipVerify: true, ServerName: "example.org", NextProtos: protocols}
 }
 
-// exchange requests a path by HTTP/1.1, and returns the status or 0.
-func (s *slowSite) exchange(connection net.Conn, path string) (status int) {
+// get requests a path by HTTP/1.1, and returns the status or 0.
+func (s *slowSite) get(connection net.Conn, path string) (status int) {
 	s.Helper()
 	_, err := io.WriteString(connection, "GET "+path+" HTTP/1.1\r\nHost: example.org\r\n\r\n")
 	require.NoError(s, err)
@@ -150,7 +150,7 @@ func (s *slowSite) exchange(connection net.Conn, path string) (status int) {
 	return response.StatusCode
 }
 
-// dial opens a connection that the test closes at its end.
+// dial opens a connection that is closed when the test ends.
 func (s *slowSite) dial() net.Conn {
 	s.Helper()
 	connection, err := tls.Dial("tcp", s.address, s.tls())
@@ -159,7 +159,7 @@ func (s *slowSite) dial() net.Conn {
 	return connection
 }
 
-// stop sends Docker's signal, and returns a channel that gets the time until Traefik has ended.
+// stop sends the signal that Docker sends, and returns a channel that receives the time until Traefik has ended.
 func (s *slowSite) stop() (ended <-chan time.Duration) {
 	s.Helper()
 	began := time.Now()
@@ -182,10 +182,10 @@ func (s *slowSite) closed(connection net.Conn, limit time.Duration) time.Duratio
 	return time.Since(began)
 }
 
-func TestRequestsInFlightEndWellAndIdleConnectionsAtOnceWhenTraefikStops(t *testing.T) {
+func TestStoppingTraefikFinishesRequestsAndClosesIdleConnections(t *testing.T) {
 	s := newSlowSite(t)
 	idle := s.dial()
-	require.Equal(t, http.StatusOK, s.exchange(idle, "/"))
+	require.Equal(t, http.StatusOK, s.get(idle, "/"))
 
 	var group sync.WaitGroup
 	bodies := make(chan string, 2)
@@ -213,21 +213,21 @@ func TestRequestsInFlightEndWellAndIdleConnectionsAtOnceWhenTraefikStops(t *test
 	}
 	ended := s.stop()
 	s.closed(idle, 5*time.Second)
-	require.Empty(t, bodies, "the slow requests have ended")
+	require.Empty(t, bodies, "the slow requests have ended already")
 	_, err := net.Dial("tcp", s.address)
-	require.Error(t, err, "a new connection is the next server's")
+	require.Error(t, err, "new connections are for the next server")
 
 	s.finish()
 	group.Wait()
 	require.ElementsMatch(t, []string{"HTTP/1.1 halffull", "HTTP/2.0 halffull"}, []string{<-bodies, <-bodies})
-	require.Less(t, <-ended, drainLimit/4, "it waited for nobody")
+	require.Less(t, <-ended, drainLimit/4, "Traefik waited although no request was left")
 }
 
 func TestTraefikWithoutVisitorsStopsAtOnce(t *testing.T) {
 	require.Less(t, <-newSlowSite(t).stop(), 5*time.Second)
 }
 
-func TestNoConnectionHoldsTraefikBeyondItsGracePeriod(t *testing.T) {
+func TestNoConnectionKeepsTraefikRunningBeyondItsGracePeriod(t *testing.T) {
 	const grace = 2 * time.Second
 	s := newSlowSite(t, "--entrypoints.https.transport.lifecycle.gracetimeout="+grace.String())
 	slow, socket, silent := s.dial(), s.dial(), s.dial()
@@ -247,11 +247,11 @@ func TestNoConnectionHoldsTraefikBeyondItsGracePeriod(t *testing.T) {
 	require.Less(t, <-ended, 4*grace)
 }
 
-// drain runs the script in place of the stop signal, with a stand-in for Docker.
+// drain runs the script drain instead of sending the stop signal, with a stand-in for Docker.
 func (s *slowSite) drain() (ended <-chan time.Duration) {
 	s.Helper()
 	if os.Geteuid() != 0 {
-		s.Skip("needs root to enter a network")
+		s.Skip("needs root to enter a network namespace")
 	}
 	script, err := files.ReadFile("files/drain")
 	require.NoError(s, err)
@@ -276,7 +276,7 @@ esac
 	require.NoError(s, command.Start())
 	took := make(chan time.Duration, 1)
 	go func() {
-		_, _ = s.process.Wait() // or the stand-in would see it for ever
+		_, _ = s.process.Wait() // or the stand-in would see a zombie process forever
 	}()
 	go func() {
 		if err := command.Wait(); err != nil || output.Len() > 0 {
@@ -287,24 +287,24 @@ esac
 	return took
 }
 
-func TestConnectionsThatSayNothingDoNotHoldTheServer(t *testing.T) {
+func TestSilentConnectionsDoNotDelayTheShutdown(t *testing.T) {
 	s := newSlowSite(t)
 	idle := s.dial()
-	require.Equal(t, http.StatusOK, s.exchange(idle, "/"))
+	require.Equal(t, http.StatusOK, s.get(idle, "/"))
 	scanner, err := net.Dial("tcp", s.address)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = scanner.Close() })
 	require.Less(t, <-s.drain(), 10*time.Second)
 }
 
-func TestTheLastBytesReachASlowVisitorBeforeTraefikEnds(t *testing.T) {
+func TestLastBytesReachASlowVisitorBeforeTraefikEnds(t *testing.T) {
 	s := newSlowSite(t)
 	visitor := s.dial()
 	_, err := io.WriteString(visitor, "GET /large HTTP/1.1\r\nHost: example.org\r\n\r\n")
 	require.NoError(t, err)
 	require.Equal(t, "/large", <-s.arrived)
 	ended := s.drain()
-	// Without the wait for the visitor, it has ended by then.
+	// Without the wait for the visitor, Traefik would have ended by then.
 	select {
 	case took := <-ended:
 		require.Failf(t, "Traefik has ended", "after %s", took)
@@ -318,7 +318,7 @@ func TestTheLastBytesReachASlowVisitorBeforeTraefikEnds(t *testing.T) {
 	require.Less(t, <-ended, drainLimit/2)
 }
 
-func TestARequestInProgressHoldsTheServerForTheGracePeriodAtMost(t *testing.T) {
+func TestRequestInProgressDelaysTheShutdownForAtMostTheGracePeriod(t *testing.T) {
 	const grace = 4 * time.Second
 	s := newSlowSite(t, "--entrypoints.https.transport.lifecycle.gracetimeout="+grace.String())
 	slow := s.dial()

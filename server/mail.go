@@ -5,11 +5,10 @@ import (
 	"strings"
 )
 
-// SubmissionsPort is the port at which TLS begins with the connection (RFC 8314). At every other
-// port it begins with STARTTLS.
+// SubmissionsPort is the port with implicit TLS (RFC 8314). All other ports use STARTTLS.
 const SubmissionsPort = 465
 
-// relay is the relay's host and port, "" without one.
+// relay returns the relay's host and port, or "" without one.
 func (s *Settings) relay() string {
 	if s.SMTPHost == "" {
 		return ""
@@ -17,13 +16,13 @@ func (s *Settings) relay() string {
 	return fmt.Sprintf("%s:%d", s.SMTPHost, s.SMTPPort)
 }
 
-// mailService and mailPort are the address of the relay for PHP: see the service mail in compose.yaml.
+// mailService and mailPort are the relay's address as seen by PHP: see the service mail in compose.yaml.
 const (
 	mailService = "mail"
 	mailPort    = 2525
 )
 
-// msmtprc is the configuration of msmtp, which sends the mail. It is empty without a relay.
+// msmtprc returns the configuration of msmtp, which sends the mail, or "" without a relay.
 func (s *Settings) msmtprc(password string) string {
 	if s.SMTPHost == "" {
 		return ""
@@ -41,12 +40,12 @@ func (s *Settings) msmtprc(password string) string {
 		fmt.Sprintf("port %d", mailPort),
 		"tls_host_override " + s.SMTPHost,
 		"timeout 20",
-		// Always TLS, always with a certificate of the host.
+		// Always TLS, always with a certificate for the relay's host.
 		"tls on",
 		"tls_starttls " + startTLS,
 		"tls_trust_file /run/roots.pem",
 		"from " + s.SMTPFrom,
-		// The name in EHLO: relays reject msmtp's default "localhost".
+		// The name for EHLO: relays reject msmtp's default, "localhost".
 		"domain " + s.SMTPFrom[strings.LastIndex(s.SMTPFrom, "@")+1:],
 		"allow_from_override off",
 		"auth " + auth,
@@ -57,5 +56,5 @@ func (s *Settings) msmtprc(password string) string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// msmtpQuoted quotes a value for msmtp, which takes everything between the first and the last double quote literally.
+// msmtpQuoted quotes a value for msmtp, which treats everything between the first and the last double quote literally.
 func msmtpQuoted(value string) string { return `"` + value + `"` }

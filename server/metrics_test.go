@@ -12,14 +12,14 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// metricSource says where the metrics with a prefix come from.
+// metricSource is the source of the metrics with a prefix.
 type metricSource struct {
 	prefix string
-	// job is the job of prometheus.yaml that collects them, collector the collector of the node exporter.
+	// job is the job in prometheus.yaml that collects them, collector the collector of the node exporter, or "".
 	job, collector string
 }
 
-// metricSources are all sources that rules may use.
+// metricSources returns all sources that rules may use.
 func metricSources() []metricSource {
 	return []metricSource{
 		{"agent_", "node", "textfile"},
@@ -46,9 +46,9 @@ func metricSources() []metricSource {
 	}
 }
 
-// usedMetrics are the metrics in an expression of PromQL.
+// usedMetrics returns the metrics in a PromQL expression.
 func usedMetrics(expression string) []string {
-	// Texts, selectors, ranges and lists of labels contain no metric.
+	// Strings, selectors, ranges and label lists contain no metrics.
 	for _, pattern := range []string{
 		`"[^"]*"`, `\{[^}]*\}`, `\[[^]]*\]`, `\b(by|without|on|ignoring|group_left|group_right) *\([^)]*\)`,
 	} {
@@ -64,7 +64,7 @@ func usedMetrics(expression string) []string {
 	return used
 }
 
-// writers is the text of all programs that write metrics for the textfile collector.
+// writers returns the text of all programs that write metrics for the textfile collector.
 func writers(t *testing.T) string {
 	t.Helper()
 	var text strings.Builder
@@ -125,7 +125,7 @@ func TestEveryMetricOfTheRulesIsCollected(t *testing.T) {
 	}
 	require.Contains(t, used, "node_vmstat_oom_kill")
 	for metric, rule := range used {
-		// Prometheus itself adds up to each target.
+		// Prometheus itself adds the metric up to each target.
 		if metric == "up" || recorded[metric] {
 			continue
 		}

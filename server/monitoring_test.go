@@ -33,24 +33,24 @@ func glob(t *testing.T, pattern string) []string {
 	return found
 }
 
-func TestRulesGiveWhatTheirTestsSay(t *testing.T) {
+func TestAlertRulesPassTheirTests(t *testing.T) {
 	runTool(t, "promtool", append([]string{"test", "rules"}, glob(t, "testdata/rules/*.yaml")...)...)
 }
 
-// container runs the entrypoint of an image with a stand-in for its program.
+// container runs the entrypoint of an image with a stand-in for the image's program.
 type container struct {
-	// root has the directories of the container: etc, run and tmp.
+	// root contains the directories of the container: etc, run and tmp.
 	root string
 	// image is the image's directory in files.
 	image string
 	// program is the program that the entrypoint executes.
 	program string
-	// script is run by the stand-in, which also prints its arguments.
+	// script is the script of the stand-in, which first prints its arguments.
 	script      string
 	environment []string
 }
 
-// start returns the program's arguments, one a line, or the entrypoint's error.
+// start runs the entrypoint. It returns the output, which starts with the program's arguments, one per line.
 func (c container) start(t *testing.T) (arguments string, err error) {
 	t.Helper()
 	image, err := filepath.Abs(filepath.Join("files", c.image))
@@ -59,17 +59,19 @@ func (c container) start(t *testing.T) (arguments string, err error) {
 	require.NoError(t, os.Symlink(image, filepath.Join(c.root, "etc", "site")))
 	require.NoError(t, os.MkdirAll(filepath.Join(c.root, "tmp"), 0o755))
 	programs := t.TempDir()
-	// All targets have been scraped when it runs.
+	// The API reports all targets as scraped while the program runs.
 	busybox := "case $1 in usleep) sleep 0.01 ;; wget) [ ! -e " + c.root +
 		"/running ] || echo '{\"health\":\"up\"}' ;; esac\n"
-	const tell = "printf '%s\\n' \"$(basename \"$0\")\" \"$@\"\n"
-	for program, script := range map[string]string{c.program: tell + c.script, "promtool": tell, "busybox": busybox} {
+	const printArgs = "printf '%s\\n' \"$(basename \"$0\")\" \"$@\"\n"
+	for program, script := range map[string]string{
+		c.program: printArgs + c.script, "promtool": printArgs, "busybox": busybox,
+	} {
 		require.NoError(t, os.WriteFile(filepath.Join(programs, program), []byte("#!/bin/sh\n"+script), 0o755))
 	}
 
-	// A container's signals have their defaults, whatever this test inherited: children of Go get
-	// the default for handled signals, and a shell cannot trap signals that were ignored when it
-	// started.
+	// A container's signals have their default actions. Make sure of that whatever this test inherited: Go's child
+	// processes get the default action for signals that Go handles, and a shell cannot trap signals that were ignored
+	// when it started.
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM)
 	defer signal.Stop(signals)
@@ -77,7 +79,7 @@ func (c container) start(t *testing.T) (arguments string, err error) {
 	defer cancel()
 	command := exec.CommandContext(ctx, "/bin/sh", filepath.Join(image, "entrypoint"), c.root)
 	command.Env = append([]string{"PATH=" + programs + ":" + os.Getenv("PATH")}, c.environment...)
-	// Its background processes end with it.
+	// Kill the background processes, too.
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	command.Cancel = func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGKILL) }
 	command.WaitDelay = time.Second
@@ -92,7 +94,7 @@ func (c container) start(t *testing.T) (arguments string, err error) {
 // entrypointTimeout bounds the run of an entrypoint, which takes milliseconds.
 const entrypointTimeout = 20 * time.Second
 
-// config is the configuration that the entrypoint wrote.
+// config returns the path and the text of the configuration that the entrypoint wrote.
 func (c container) config(t *testing.T) (path, text string) {
 	t.Helper()
 	path = filepath.Join(c.root, "tmp", c.image+".yaml")
@@ -127,7 +129,7 @@ func prometheusKnowsItsServer(t *testing.T) {
 	t.Helper()
 	c := newPrometheus(t, "{\"server\":\"i-0123456789abcdef0\"}\n")
 	c.collecting(t)
-	// Runs until its configuration has changed.
+	// The stand-in runs until it is signaled that its configuration has changed.
 	file := filepath.Join(c.root, "tmp", "prometheus.yaml")
 	c.script = fmt.Sprintf(`interval() { grep '^  scrape_interval' %[1]s; }
 echo "begins with $(interval)"
@@ -165,7 +167,7 @@ while :; do sleep 0.05; done
 	runTool(t, "promtool", "check", "config", path)
 }
 
-// collecting does what the agent does after the previous server's handover.
+// collecting starts the collection, as the agent does after the previous server's handover.
 func (c container) collecting(t *testing.T) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(filepath.Join(c.root, "prometheus"), 0o755))
@@ -177,7 +179,7 @@ func TestPrometheusCollectsNothingBeforeTheHandover(t *testing.T) {
 	output, err := c.start(t)
 	require.NoError(t, err, output)
 	require.Contains(t, output, "promtool\ncheck\nconfig\n"+c.root+"/tmp/prometheus.yaml\n",
-		"a configuration that is wrong is known before the VIP moves")
+		"an invalid configuration must be noticed before the VIP moves")
 	require.Contains(t, output, "--config.file="+c.root+"/tmp/waiting.yaml\n")
 	waiting, err := os.ReadFile(filepath.Join(c.root, "tmp", "waiting.yaml"))
 	require.NoError(t, err)
@@ -191,7 +193,7 @@ func TestPrometheusDoesNotStartWithoutTheServersName(t *testing.T) {
 	require.Contains(t, output, "server.json names no server")
 }
 
-// newAlertmanager has a key of VictorOps, unless that is empty, and no heartbeat.
+// newAlertmanager returns an Alertmanager with a VictorOps key, unless key is empty, and without a heartbeat.
 func newAlertmanager(t *testing.T, key, routing string) container {
 	t.Helper()
 	c := container{
@@ -207,7 +209,7 @@ func newAlertmanager(t *testing.T, key, routing string) container {
 	return c
 }
 
-func TestAlertsGoToVictorOpsIfThereIsAKey(t *testing.T) {
+func TestAlertsGoToVictorOpsIfAKeyIsSet(t *testing.T) {
 	for name, test := range map[string]struct {
 		key, receiver string
 	}{
@@ -232,7 +234,7 @@ func TestAlertsGoToVictorOpsIfThereIsAKey(t *testing.T) {
 	}
 }
 
-func TestAKeyThatLeadsNowhereIsAnError(t *testing.T) {
+func TestVictorOpsKeyWithoutAValidRoutingKeyIsRejected(t *testing.T) {
 	for _, routing := range []string{"", "a/b", "two words"} {
 		output, err := newAlertmanager(t, "2f0bfa2a-5e0f", routing).start(t)
 		require.Error(t, err, routing)
@@ -250,7 +252,7 @@ func withHeartbeat(t *testing.T, c container) container {
 	return c
 }
 
-// routed is the receiver of an alert by a rendered configuration.
+// routed returns the receiver of an alert in a rendered configuration.
 func routed(t *testing.T, config, alertname string) string {
 	t.Helper()
 	output, err := exec.CommandContext(t.Context(), testtool.Path(t, "amtool"),
@@ -259,7 +261,7 @@ func routed(t *testing.T, config, alertname string) string {
 	return strings.TrimSpace(string(output))
 }
 
-func TestWatchdogAloneGoesToTheHeartbeatMonitor(t *testing.T) {
+func TestOnlyWatchdogGoesToTheHeartbeatMonitor(t *testing.T) {
 	for name, test := range map[string]struct{ key, others string }{
 		"with a key of VictorOps": {"2f0bfa2a-5e0f", "victorops"},
 		"without":                 {"", "nobody"},
@@ -286,8 +288,8 @@ func TestWatchdogAloneGoesToTheHeartbeatMonitor(t *testing.T) {
 	}
 }
 
-// withoutURLFile writes the URL into a configuration instead of its file if amtool is older than
-// 0.26, which knows no such file. Servers have 0.28.
+// withoutURLFile replaces the URL's file by a URL in a configuration if amtool is older than 0.26, which does not
+// support url_file. Servers have 0.28.
 func withoutURLFile(t *testing.T, config, text string) {
 	t.Helper()
 	version, err := exec.CommandContext(t.Context(), testtool.Path(t, "amtool"), "--version").CombinedOutput()
@@ -299,7 +301,7 @@ func withoutURLFile(t *testing.T, config, text string) {
 	require.NoError(t, os.WriteFile(config, []byte(text), 0o600))
 }
 
-func TestWithoutAHeartbeatMonitorWatchdogGoesNowhere(t *testing.T) {
+func TestWatchdogIsDroppedWithoutAHeartbeatMonitor(t *testing.T) {
 	c := newAlertmanager(t, "2f0bfa2a-5e0f", "site")
 	output, err := c.start(t)
 	require.NoError(t, err, output)
@@ -309,7 +311,7 @@ func TestWithoutAHeartbeatMonitorWatchdogGoesNowhere(t *testing.T) {
 	require.Equal(t, "victorops", routed(t, path, "SiteDown"))
 }
 
-// alert is a rule of a rules file that is an alert.
+// alert is an alerting rule in a rules file.
 type alert struct {
 	Alert       string
 	Labels      map[string]string
@@ -367,7 +369,7 @@ func monitoring(t *testing.T) map[string]composeService {
 	return composeServices(t, "compose.monitoring.yaml")
 }
 
-func TestOneServiceBuildsTheImageOfAllThatMeasures(t *testing.T) {
+func TestOneServiceBuildsTheMonitoringImage(t *testing.T) {
 	var built []string
 	for name, service := range monitoring(t) {
 		if service.Build != "" {
@@ -377,7 +379,7 @@ func TestOneServiceBuildsTheImageOfAllThatMeasures(t *testing.T) {
 	require.Equal(t, []string{"prometheus"}, built)
 }
 
-func TestTheTableOfMemoryTellsTheLimits(t *testing.T) {
+func TestMemoryTableMatchesTheLimitsOfMonitoringContainers(t *testing.T) {
 	table, err := os.ReadFile("../docs/server.md")
 	require.NoError(t, err)
 	for name, service := range monitoring(t) {
@@ -386,7 +388,7 @@ func TestTheTableOfMemoryTellsTheLimits(t *testing.T) {
 	}
 }
 
-// measuredServer is a tree of files for the script metrics/collect, like a server's.
+// measuredServer is a tree of files like a server's, for the script metrics/collect.
 type measuredServer struct {
 	*testing.T
 	root     string
@@ -448,7 +450,7 @@ func (s *measuredServer) collect() []string {
 	return lines
 }
 
-func TestMetricsHaveTheMemoryOfEachService(t *testing.T) {
+func TestMetricsIncludeTheMemoryOfEachService(t *testing.T) {
 	s := newMeasuredServer(t)
 	s.cgroup("system.slice/docker-0a1b.scope", map[string]string{
 		"memory.current": "5000\n", "memory.stat": "anon 3000\ninactive_file 1500\nactive_file 400\n",
@@ -457,7 +459,7 @@ func TestMetricsHaveTheMemoryOfEachService(t *testing.T) {
 	s.cgroup("system.slice/docker.service", map[string]string{
 		"memory.current": "700\n", "memory.stat": "anon 600\ninactive_file 0\n", "cpu.stat": "usage_usec 1\n",
 	})
-	// Not of the project: its name is unknown.
+	// A container of another project: its name is unknown.
 	s.cgroup("system.slice/docker-4e5f.scope",
 		map[string]string{"memory.current": "1\n", "memory.stat": "inactive_file 0\n", "cpu.stat": "usage_usec 1\n"})
 	lines := s.collect()
@@ -473,7 +475,7 @@ func TestMetricsHaveTheMemoryOfEachService(t *testing.T) {
 	}, lines)
 }
 
-func TestMetricsSurviveAServerThatRefusesNothing(t *testing.T) {
+func TestMetricsSurviveAMissingAdmissionTable(t *testing.T) {
 	s := newMeasuredServer(t)
 	s.program("nft", "echo 'Error: No such file or directory' >&2; exit 1")
 	lines := s.collect()
@@ -481,11 +483,11 @@ func TestMetricsSurviveAServerThatRefusesNothing(t *testing.T) {
 	require.NotContains(t, strings.Join(lines, "\n"), "site_refused_connections_total")
 }
 
-func TestAServerWhoseKernelDoesNotCountMemoryByCgroupAddsUpProcesses(t *testing.T) {
+func TestMemoryIsSummedOverProcessesIfTheKernelDoesNotCountItByCgroup(t *testing.T) {
 	s := newMeasuredServer(t)
 	s.write("proc/11/smaps_rollup", "00400000-7fff [rollup]\nRss:  900 kB\nPss:      300 kB\nPss_Dirty:  100 kB\n")
 	s.write("proc/12/smaps_rollup", "00400000-7fff [rollup]\nRss:  900 kB\nPss:      20 kB\nPss_Dirty:  10 kB\n")
-	// Docker's other names of cgroups; process 13 has just ended.
+	// The name of the cgroup with Docker's other cgroup driver. Process 13 has just ended.
 	s.cgroup("docker/2c3d", map[string]string{"cgroup.procs": "11\n12\n13\n", "cpu.stat": "usage_usec 2500000\n"})
 	lines := s.collect()
 	require.Contains(t, lines, `cgroup_memory_bytes{name="php"} 327680`)
@@ -506,7 +508,7 @@ func TestMetricsSayWhetherTheServerHoldsTheVIP(t *testing.T) {
 	require.Contains(t, s.collect(), "server_draining 1")
 }
 
-func TestDockerIsAskedForNamesOnlyWhenThereIsANewContainer(t *testing.T) {
+func TestDockerIsQueriedForNamesOnlyIfThereIsANewContainer(t *testing.T) {
 	s := newMeasuredServer(t)
 	counted := map[string]string{
 		"memory.current": "5000\n",
@@ -531,10 +533,10 @@ func TestMetricsSurviveADockerThatDoesNotRespond(t *testing.T) {
 		map[string]string{"memory.current": "1\n", "memory.stat": "inactive_file 0\n", "cpu.stat": "usage_usec 1\n"})
 	command := exec.CommandContext(t.Context(), "/bin/bash", "files/metrics/collect", s.root)
 	command.Env = append(os.Environ(), "PATH="+s.programs+":"+os.Getenv("PATH"))
-	require.Error(t, command.Run(), "the unit fails, which its log tells")
+	require.Error(t, command.Run(), "the unit must fail, so that its log has the reason")
 	text, err := os.ReadFile(filepath.Join(s.root, "srv/metrics/server.prom"))
 	require.NoError(t, err)
-	require.Equal(t, "server_has_vip 1\n", string(text), "the file stays as it was, and its age tells")
+	require.Equal(t, "server_has_vip 1\n", string(text), "the file must stay unchanged, so that its age shows the failure")
 }
 
 func TestPrometheusReadsTheServersMetrics(t *testing.T) {

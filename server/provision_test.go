@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// provisionedServer runs the script provision with stand-ins for the programs of a server: each
-// records its call and succeeds.
+// provisionedServer runs the script provision with stand-ins for a server's programs, which record their calls and
+// succeed.
 type provisionedServer struct {
 	*testing.T
 	bundle, programs, calls string
@@ -35,14 +35,14 @@ func newProvisionedServer(t *testing.T) *provisionedServer {
 	return s
 }
 
-// install makes a stand-in run a script, too.
+// install creates a stand-in that also runs a script.
 func (s *provisionedServer) install(name, script string) {
 	s.Helper()
 	text := "#!/bin/bash\necho \"" + name + " $*\" >>" + s.calls + "\n" + script + "\n"
 	require.NoError(s, os.WriteFile(filepath.Join(s.programs, name), []byte(text), 0o755))
 }
 
-// provision runs the script and returns its output, the calls of the programs, and its error.
+// provision runs the script and returns its output, the recorded calls, and its error.
 func (s *provisionedServer) provision(args ...string) (output string, calls []string, err error) {
 	s.Helper()
 	ctx, cancel := context.WithTimeout(s.Context(), time.Minute)
@@ -51,14 +51,14 @@ func (s *provisionedServer) provision(args ...string) (output string, calls []st
 	command.WaitDelay = time.Second
 	command.Env = append(os.Environ(), "PATH="+s.programs+":"+os.Getenv("PATH"))
 	text, err := command.CombinedOutput()
-	noted, readErr := os.ReadFile(s.calls)
+	recorded, readErr := os.ReadFile(s.calls)
 	if readErr != nil {
 		require.ErrorIs(s, readErr, os.ErrNotExist)
 	}
-	return string(text), strings.Split(strings.TrimSpace(string(noted)), "\n"), err
+	return string(text), strings.Split(strings.TrimSpace(string(recorded)), "\n"), err
 }
 
-func TestAServerIsProvisionedWhenTheAgentSaysThatItIsReady(t *testing.T) {
+func TestProvisioningEndsWhenTheAgentReportsReady(t *testing.T) {
 	s := newProvisionedServer(t)
 	s.install("agent",
 		`case "$1" in restore) echo restored ;; ready) echo '   0.1 s  containers  ok' >&2; echo 'ready: server i-1' ;; esac`)
@@ -71,21 +71,21 @@ func TestAServerIsProvisionedWhenTheAgentSaysThatItIsReady(t *testing.T) {
 	last := calls[len(calls)-1]
 	seconds, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(last, "agent ready --wait "), "s"))
 	require.NoError(t, err, last)
-	require.Greater(t, seconds, 800, "the agent gets what is left of the time")
+	require.Greater(t, seconds, 800, "the agent gets the remaining time")
 	require.LessOrEqual(t, seconds, 870)
 	started := slices.Index(calls, "docker compose --progress plain up --detach")
 	require.Positive(t, started)
 	require.Greater(t, slices.Index(calls, "systemctl enable --quiet --now traefik-drain.service"), started,
-		"the unit starts a container, which must exist")
+		"the unit starts a container that must exist")
 	require.Contains(t, calls,
 		"systemctl enable --quiet --now admission.service agent-pull.timer agent-backup.timer agent-watch.service "+
 			"agent-report.path bootstrap-remove.path prometheus-pause.path prometheus-resume.path web-reload.path "+
 			"server-metrics.timer security-updates.timer access-log.timer")
 	require.NotContains(t, strings.Join(calls, "\n"), "unclaimed.timer",
-		"the bootstrap login ends by the clock until the VIP is here")
+		"the timer must end the bootstrap login until the server holds the VIP")
 }
 
-func TestOutputHasTheReasonOfAFailedProvisioning(t *testing.T) {
+func TestOutputHasTheReasonForAFailedProvisioning(t *testing.T) {
 	for name, test := range map[string]struct {
 		program, script string
 		says            []string
@@ -95,7 +95,7 @@ func TestOutputHasTheReasonOfAFailedProvisioning(t *testing.T) {
 			`case "$*" in "status --wait") exit 1 ;; "status --long") echo "status: error"; echo "no package docker.io"; exit 1 ;; esac`,
 			[]string{"no package docker.io", "cloud-init failed: see the lines above", "The server now repeats its first boot"},
 		},
-		"the site cannot be brought": {
+		"the site cannot be downloaded": {
 			"systemctl", `[ "$*" != "start agent-pull.service" ]`,
 			[]string{"cannot download the site from the content bucket"},
 		},
@@ -146,7 +146,7 @@ func TestTraefikFindsItsCertificatesWhenItStarts(t *testing.T) {
 		"install -m 0644 -o site-agent -g site-agent traefik/states/waiting.yaml /srv/traefik/dynamic/state.yaml")
 }
 
-func TestComposeKnowsTheStackWhoeverRunsIt(t *testing.T) {
+func TestComposeReadsTheServersEnvironment(t *testing.T) {
 	s := newProvisionedServer(t)
 	output, _, err := s.provision("870")
 	require.NoError(t, err, output)

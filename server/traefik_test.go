@@ -17,38 +17,37 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// frontOfGrafana is Traefik with the server's rules, in front of a stand-in of Grafana.
-type frontOfGrafana struct {
+// grafanaProxy is Traefik with the server's rules, in front of a stand-in for Grafana.
+type grafanaProxy struct {
 	address string
 
 	mu      sync.Mutex
 	arrived []string
-	// last are the headers of the last request that arrived, with its host.
+	// last has the headers of the last request that arrived, including the host.
 	last http.Header
 }
 
-// newFrontOfGrafana starts it.
-func newFrontOfGrafana(t *testing.T) *frontOfGrafana {
+func newGrafanaProxy(t *testing.T) *grafanaProxy {
 	t.Helper()
-	front := &frontOfGrafana{}
+	proxy := &grafanaProxy{}
 	grafana := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) {
-		front.mu.Lock()
-		defer front.mu.Unlock()
-		front.arrived = append(front.arrived, request.URL.Path)
-		front.last = request.Header.Clone()
-		front.last.Set("Host", request.Host)
+		proxy.mu.Lock()
+		defer proxy.mu.Unlock()
+		proxy.arrived = append(proxy.arrived, request.URL.Path)
+		proxy.last = request.Header.Clone()
+		proxy.last.Set("Host", request.Host)
 	}))
 	t.Cleanup(grafana.Close)
-	front.address, _ = startTraefik(t, "http://grafana:3000", grafana.URL)
+	proxy.address, _ = startTraefik(t, "http://grafana:3000", grafana.URL)
 	require.Eventually(t, func() bool {
-		status, err := front.ask("GET", "/api/health")
+		status, err := proxy.send("GET", "/api/health")
 		return err == nil && status == http.StatusOK
 	}, 20*time.Second, 50*time.Millisecond)
-	return front
+	return proxy
 }
 
-// startTraefik starts Traefik with the server's rules and further flags, until the test ends. One of its services is
-// at another URL. Without Traefik, which the local cloud builds, it skips the test.
+// startTraefik starts Traefik with the server's rules and additional flags, until the test ends. It replaces the URL
+// of one service. Without Traefik, which the local cloud builds, it skips the test.
 func startTraefik(t *testing.T, service, url string, flags ...string) (address string, process *os.Process) {
 	t.Helper()
 	traefik := os.Getenv("LOCALCLOUD_TRAEFIK")
@@ -87,13 +86,13 @@ func startTraefik(t *testing.T, service, url string, flags ...string) (address s
 	return ports[0], command.Process
 }
 
-// ask sends a path as it is, unlike a client of net/http.
-func (f *frontOfGrafana) ask(method, path string) (status int, err error) {
-	return f.askWith(method, path, "monitoring.example.org", "")
+// send sends a request for a path exactly as given, unlike net/http.
+func (f *grafanaProxy) send(method, path string) (status int, err error) {
+	return f.sendWith(method, path, "monitoring.example.org", "")
 }
 
-// askWith sends another host and further headers, each with its line end.
-func (f *frontOfGrafana) askWith(method, path, host, headers string) (status int, err error) {
+// sendWith sends a request with a given host and additional headers, each with its line end.
+func (f *grafanaProxy) sendWith(method, path, host, headers string) (status int, err error) {
 	connection, err := tls.Dial("tcp", f.address,
 		&tls.Config{InsecureSkipVerify: true, ServerName: "monitoring.example.org"})
 	if err != nil {
@@ -107,15 +106,15 @@ func (f *frontOfGrafana) askWith(method, path, host, headers string) (status int
 		method, path, host, headers); err != nil {
 		return 0, err
 	}
-	answer, err := http.ReadResponse(bufio.NewReader(connection), nil)
+	response, err := http.ReadResponse(bufio.NewReader(connection), nil)
 	if err != nil {
 		return 0, err
 	}
-	return answer.StatusCode, answer.Body.Close()
+	return response.StatusCode, response.Body.Close()
 }
 
-// seen are the paths that have arrived since the last call.
-func (f *frontOfGrafana) seen() []string {
+// seen returns the paths that have arrived since the last call.
+func (f *grafanaProxy) seen() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	arrived := f.arrived
@@ -124,7 +123,7 @@ func (f *frontOfGrafana) seen() []string {
 }
 
 func TestRequestsBeyondTheDashboardsQueriesAreBlocked(t *testing.T) {
-	front := newFrontOfGrafana(t)
+	proxy := newGrafanaProxy(t)
 	for _, request := range []string{
 		"POST /api/datasources/proxy/uid/prometheus/api/v1/query",
 		"GET /api/datasources/proxy/1/api/v1/query?query=up",
@@ -158,16 +157,16 @@ func TestRequestsBeyondTheDashboardsQueriesAreBlocked(t *testing.T) {
 		"GET https://monitoring.example.org/api/datasources/proxy/1/x",
 	} {
 		method, path, _ := strings.Cut(request, " ")
-		front.seen()
-		status, err := front.ask(method, path)
+		proxy.seen()
+		status, err := proxy.send(method, path)
 		require.NoError(t, err, request)
 		require.Contains(t, []int{http.StatusBadRequest, http.StatusForbidden}, status, request)
-		require.Empty(t, front.seen(), request)
+		require.Empty(t, proxy.seen(), request)
 	}
 }
 
 func TestDashboardsAreShown(t *testing.T) {
-	front := newFrontOfGrafana(t)
+	proxy := newGrafanaProxy(t)
 	for _, request := range []string{
 		"GET /", "GET /d/site/site?orgId=1&var-server=i-1", "GET /public/build/app.0123.js", "GET /api/search?type=dash-db",
 		"GET /api/dashboards/uid/site",
@@ -180,44 +179,44 @@ func TestDashboardsAreShown(t *testing.T) {
 		"GET /apis/dashboard.grafana.app/v1beta1/namespaces/default/dashboards/site/dto",
 	} {
 		method, path, _ := strings.Cut(request, " ")
-		front.seen()
-		status, err := front.ask(method, path)
+		proxy.seen()
+		status, err := proxy.send(method, path)
 		require.NoError(t, err, request)
 		require.Equal(t, http.StatusOK, status, request)
-		require.Equal(t, []string{strings.SplitN(path, "?", 2)[0]}, front.seen(), request)
+		require.Equal(t, []string{strings.SplitN(path, "?", 2)[0]}, proxy.seen(), request)
 	}
 }
 
-func TestAForgedHostReachesNobody(t *testing.T) {
-	front := newFrontOfGrafana(t)
-	front.seen()
+func TestForgedHostsAreRejected(t *testing.T) {
+	proxy := newGrafanaProxy(t)
+	proxy.seen()
 	for _, host := range []string{
 		"evil.example.net", "monitoring.example.org.evil.example.net", "evil.monitoring.example.org", "127.0.0.1",
 		"grafana:3000", "web", "169.254.169.254",
 		"monitoring.example.org@evil.example.net", "evil.example.net#monitoring.example.org",
 		"monitoring.example.org,evil.example.net", "",
 	} {
-		status, err := front.askWith("GET", "/api/health", host, "")
+		status, err := proxy.sendWith("GET", "/api/health", host, "")
 		require.NoError(t, err, host)
 		require.Contains(t, []int{http.StatusBadRequest, http.StatusNotFound}, status, host)
-		require.Empty(t, front.seen(), host)
+		require.Empty(t, proxy.seen(), host)
 	}
 }
 
-func TestAVisitorCannotSpeakForAProxy(t *testing.T) {
-	front := newFrontOfGrafana(t)
-	status, err := front.askWith("GET", "/api/health", "monitoring.example.org",
+func TestForwardedHeadersOfVisitorsAreDropped(t *testing.T) {
+	proxy := newGrafanaProxy(t)
+	status, err := proxy.sendWith("GET", "/api/health", "monitoring.example.org",
 		"X-Forwarded-For: 203.0.113.66\r\nX-Forwarded-Host: evil.example.net\r\nX-Forwarded-Proto: "+
 			"http\r\nX-Forwarded-Port: 1\r\nX-Real-Ip: 203.0.113.66\r\nX-Forwarded-Prefix: /evil\r\nX-Forwarded-Server: "+
 			"evil\r\nConnection: X-Forwarded-For\r\n")
 	require.NoError(t, err)
 	require.Equal(t, http.StatusOK, status)
-	front.mu.Lock()
-	defer front.mu.Unlock()
-	require.Equal(t, "monitoring.example.org", front.last.Get("Host"))
-	for name, values := range front.last {
+	proxy.mu.Lock()
+	defer proxy.mu.Unlock()
+	require.Equal(t, "monitoring.example.org", proxy.last.Get("Host"))
+	for name, values := range proxy.last {
 		require.NotContains(t, strings.Join(values, ","), "203.0.113.66", name)
 		require.NotContains(t, strings.Join(values, ","), "evil", name)
 	}
-	require.Equal(t, "https", front.last.Get("X-Forwarded-Proto"))
+	require.Equal(t, "https", proxy.last.Get("X-Forwarded-Proto"))
 }

@@ -37,10 +37,10 @@ func TestUnitsAreValid(t *testing.T) {
 	}
 	output, err := exec.CommandContext(t.Context(), analyze, args...).CombinedOutput()
 	require.NoError(t, err, "%s", output)
-	require.NotContains(t, string(output), dir, "its messages about these units")
+	require.NotContains(t, string(output), dir, "messages about these units")
 }
 
-func TestAServerWithoutTheVIPEndsAnHourAfterItsBootAndOneWithItNever(t *testing.T) {
+func TestServerWithoutTheVIPShutsDownAnHourAfterItsBoot(t *testing.T) {
 	unit := func(name string) string {
 		text, err := boot.ReadFile("boot/" + name)
 		require.NoError(t, err)
@@ -53,7 +53,7 @@ func TestAServerWithoutTheVIPEndsAnHourAfterItsBootAndOneWithItNever(t *testing.
 	require.NoError(t, err)
 	require.Contains(t, string(path), "\nPathExists=/run/agent-watch/holder\n")
 
-	// The script that runs when the VIP has arrived, with an error in the middle.
+	// The script that runs when the server gets the VIP. One of its commands fails.
 	dir := t.TempDir()
 	calls := filepath.Join(dir, "calls")
 	for name, status := range map[string]string{"systemctl": "0", "id": "0", "userdel": "1", "rm": "0", "sed": "0"} {
@@ -64,15 +64,15 @@ func TestAServerWithoutTheVIPEndsAnHourAfterItsBootAndOneWithItNever(t *testing.
 	remove := exec.CommandContext(t.Context(), "/bin/bash", "boot/bootstrap-remove")
 	remove.Env = []string{"PATH=" + dir + ":" + os.Getenv("PATH")}
 	require.Error(t, remove.Run())
-	noted, err := os.ReadFile(calls)
+	recorded, err := os.ReadFile(calls)
 	require.NoError(t, err)
-	require.Equal(t, "systemctl disable --quiet --now unclaimed.timer", strings.Split(string(noted), "\n")[0],
-		"the active server stays, whatever else fails, also after a reboot")
+	require.Equal(t, "systemctl disable --quiet --now unclaimed.timer", strings.Split(string(recorded), "\n")[0],
+		"the active server must keep running, whatever else fails, also after a reboot")
 }
 
-func TestTheBootstrapLoginIsLetInFromTheMachinesThatDeploy(t *testing.T) {
+func TestBootstrapLoginIsAcceptedFromTheMachinesThatDeploy(t *testing.T) {
 	args := exampleArgs()
 	require.Equal(t, "from=\"192.0.2.7/32,198.51.100.0/24\" ssh-ed25519 AAAAbootstrap\n", bootstrapKey(args))
 	args.BootstrapFrom = nil
-	require.Equal(t, "ssh-ed25519 AAAAbootstrap\n", bootstrapKey(args), "the address of a runner is not known at the boot")
+	require.Equal(t, "ssh-ed25519 AAAAbootstrap\n", bootstrapKey(args), "the address of a runner is not known at boot")
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// updatingServer is a server whose apt-get and docker are scripts that record their calls.
+// updatingServer is a server on which apt-get and docker are scripts that record their calls.
 type updatingServer struct {
 	*testing.T
 	root, programs string

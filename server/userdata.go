@@ -1,5 +1,5 @@
-// Package server is what a server is made of: its settings, its cloud-init user data, and the
-// bundle that is copied to it. It has pure functions, and does not depend on Pulumi.
+// Package server defines a server: its settings, its cloud-init user data, and the bundle that is copied to it. It does
+// not depend on Pulumi.
 package server
 
 import (
@@ -12,7 +12,7 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// BootstrapUser is the login that provisions a new server. The server removes it when it is active.
+// BootstrapUser is the login that provisions a new server. The server removes it when it becomes active.
 const BootstrapUser = "bootstrap"
 
 // agentUID is the user id of the agent, and of Traefik in its container: see compose.yaml.
@@ -21,7 +21,7 @@ const agentUID = 900
 // MaxUserData is EC2's limit for user data, in bytes.
 const MaxUserData = 16 << 10
 
-// UserDataArgs are the arguments of UserData. All are mandatory but for the optional settings.
+// UserDataArgs are the arguments of UserData. All are mandatory except the optional settings.
 type UserDataArgs struct {
 	Settings
 	Secrets Secrets
@@ -38,10 +38,10 @@ type UserDataArgs struct {
 	HostCertificate string
 	// BootstrapKey is the public key of the login that provisions the server, one line.
 	BootstrapKey string
-	// BootstrapFrom are the CIDR blocks that this login is accepted from; none means every address that passes
-	// the firewall.
+	// BootstrapFrom are the CIDR blocks from which this login is accepted; an empty list accepts every address that passes
+	// the security group.
 	BootstrapFrom []string
-	// BundleHash is in the user data, as Generation is, so that another one replaces the server.
+	// BundleHash is included in the user data, like Generation, so that a change of it replaces the server.
 	BundleHash string
 }
 
@@ -57,7 +57,7 @@ func UserData(args UserDataArgs) (string, error) {
 	return userData(static, args)
 }
 
-// userData adds what depends on the stack to the cloud-config that all servers share.
+// userData adds the parts that depend on the stack to static, the cloud-config that all servers share.
 func userData(static []byte, args UserDataArgs) (string, error) {
 	environment, err := serverEnv(args)
 	if err != nil {
@@ -70,10 +70,10 @@ func userData(static []byte, args UserDataArgs) (string, error) {
 			Content: fmt.Sprintf("[Timer]\nOnUnitActiveSec=%ds\n", args.BackupInterval)},
 		{Path: "/etc/immutable-infra/bootstrap.pub", Content: bootstrapKey(args)},
 		{Path: "/etc/immutable-infra/acme-ca.pem", Content: args.ACMERoots},
-		// Empty without the secret: Compose mounts the file in any case.
+		// Empty without the secret, because Compose always mounts the file.
 		{Path: "/etc/immutable-infra/victorops.key", Permissions: "0600", Content: args.Secrets.VictorOpsKey},
 		{Path: "/etc/immutable-infra/github.secret", Permissions: "0600", Content: args.Secrets.GrafanaGitHubSecret},
-		// PHP's user has the same number in its container and on the server, where nothing else runs as it.
+		// PHP's user has the same id in its container and on the server, where nothing else runs as that user.
 		{Path: "/etc/immutable-infra/msmtprc", Owner: "www-data:www-data", Permissions: "0400",
 			Content: args.msmtprc(args.Secrets.SMTPPassword)},
 	}
@@ -122,8 +122,8 @@ type cloudConfig struct {
 	WriteFiles            []file     `yaml:"write_files"`
 	RunCommands           [][]string `yaml:"runcmd"`
 	PowerState            powerState `yaml:"power_state"`
-	// Further are keys that this program does not know.
-	Further map[string]any `yaml:",inline"`
+	// Others has the keys that this program does not know.
+	Others map[string]any `yaml:",inline"`
 }
 
 type user struct {
@@ -168,7 +168,7 @@ func users(admins []Admin) []user {
 			user{Name: admin.Name, Shell: "/bin/bash", LockPassword: true, Sudo: sudo, AuthorizedKeys: admin.Keys})
 	}
 	return append(all,
-		// Its key is installed at the end of the boot: see boot/bootstrap-login.
+		// The bootstrap user's key is installed at the end of the boot: see boot/bootstrap-login.
 		user{Name: BootstrapUser, Shell: "/bin/bash", LockPassword: true, Sudo: sudo},
 		user{
 			Name: "site-agent", UID: agentUID, Shell: "/usr/sbin/nologin", LockPassword: true, System: true, NoCreateHome: true,
@@ -176,7 +176,7 @@ func users(admins []Admin) []user {
 	)
 }
 
-// bootstrapKey is the line of authorized_keys for the bootstrap user.
+// bootstrapKey returns the authorized_keys line of the bootstrap user.
 func bootstrapKey(args UserDataArgs) string {
 	key := strings.TrimSpace(args.BootstrapKey) + "\n"
 	if len(args.BootstrapFrom) == 0 {
@@ -213,7 +213,7 @@ RequiredRSASize 3072
 `, args.SSHPort, strings.Join(names, " "))
 }
 
-// serverEnv is an environment file that systemd, Compose, the agent and shells read alike.
+// serverEnv returns an environment file that systemd, Compose, the agent and shells all read in the same way.
 func serverEnv(args UserDataArgs) (string, error) {
 	var text strings.Builder
 	for _, line := range []struct {
@@ -252,7 +252,7 @@ func serverEnv(args UserDataArgs) (string, error) {
 	return text.String(), nil
 }
 
-// bootFiles are the files of the directory boot, with their paths on the server.
+// bootFiles returns the files of the directory boot, with their paths on the server.
 func bootFiles() ([]file, error) {
 	var files []file
 	for _, entry := range []struct{ name, path, permissions string }{

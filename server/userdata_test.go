@@ -46,8 +46,8 @@ func TestUserDataIsAsReviewed(t *testing.T) {
 	golden.Equal(t, "user-data.yaml", text)
 }
 
-// End-to-end tests declare the faults of a broken server in that file.
-func TestSharedCloudConfigReachesTheServerBesideWhatTheProgramAdds(t *testing.T) {
+// End-to-end tests inject the faults of a broken server into that file.
+func TestSharedCloudConfigIsKeptInTheUserData(t *testing.T) {
 	text, err := userData(
 		[]byte("no_such_key: true\npackages: [no-such-package]\nruncmd: [[false]]\nwrite_files: [{path: /etc/fault, "+
 			"content: text}]\n"), exampleArgs(),
@@ -108,7 +108,7 @@ func TestNoLoginWithAPasswordOrAsRoot(t *testing.T) {
 		keys[user.Name] = len(user.Keys)
 	}
 	require.Equal(t, map[string]int{"ada": 1, "zoe": 2, "bootstrap": 0, "site-agent": 0}, keys,
-		"no other user has a key, and the bootstrap user none before the end of the boot")
+		"no other user has a key, and the bootstrap user gets one only at the end of the boot")
 
 	var sshd string
 	for _, file := range config.Files {
@@ -160,7 +160,7 @@ func TestEachSettingChangesTheUserData(t *testing.T) {
 	}
 }
 
-func TestAServerKnowsAllNamesOfTheSite(t *testing.T) {
+func TestServersEnvironmentHasAllNamesOfTheSite(t *testing.T) {
 	lines := func(change func(*UserDataArgs)) []string {
 		args := exampleArgs()
 		change(&args)
@@ -176,10 +176,10 @@ func TestAServerKnowsAllNamesOfTheSite(t *testing.T) {
 	require.Contains(t, without, "SITE_NAMES=example.org,monitoring.example.org")
 	without = lines(func(args *UserDataArgs) { args.Grafana = false })
 	require.Contains(t, without, "SITE_NAMES=example.org,www.example.org,example.com",
-		"S8: no certificate for a name that answers 404")
+		"S8: no certificate for a name that is not served")
 }
 
-func TestTheHeartbeatURLIsInTheUserDataWhereItIsSetAndForRootAlone(t *testing.T) {
+func TestHeartbeatURLIsInTheUserDataOnlyIfSetAndOnlyForRoot(t *testing.T) {
 	args := exampleArgs()
 	without, err := UserData(args)
 	require.NoError(t, err)
@@ -193,16 +193,16 @@ func TestTheHeartbeatURLIsInTheUserDataWhereItIsSetAndForRootAlone(t *testing.T)
 	require.Contains(t, with, file)
 }
 
-func TestAStackWithoutACAOfItsOwnHasAnEmptyFile(t *testing.T) {
+func TestCAFileIsEmptyWithoutACustomCA(t *testing.T) {
 	args := exampleArgs()
 	args.ACMERoots = ""
 	text, err := UserData(args)
 	require.NoError(t, err)
 	require.Contains(t, text, "  - path: /etc/immutable-infra/acme-ca.pem\n    content: \"\"\n",
-		"Compose mounts it all the same")
+		"Compose always mounts the file")
 }
 
-func TestC3EveryReaderOfTheServersEnvironmentGetsEachValueAsItWasWritten(t *testing.T) {
+func TestC3EveryReaderOfTheServersEnvironmentGetsTheOriginalValues(t *testing.T) {
 	for _, value := range []string{
 		"", "plain", "a$b@example.org", "${HOME}", "a b", "a #b", "#a", `a"b`, "a`b`", "o'brien@example.org",
 		"it's #1; or \"", "a;b&c|d", "~", "a=b", "ä", "$(id)", "*", "max-age=1; preload", `a\b`, "a'$b", "a\nb",
@@ -227,7 +227,7 @@ func TestC3EveryReaderOfTheServersEnvironmentGetsEachValueAsItWasWritten(t *test
 	}
 }
 
-func TestS10TheMailRelaysPasswordIsInAFileOfPHPsUserAndNowhereElse(t *testing.T) {
+func TestS10MailRelaysPasswordIsOnlyInAFileOfPHPsUser(t *testing.T) {
 	text, err := UserData(exampleArgs())
 	require.NoError(t, err)
 	require.Equal(t, 1, strings.Count(text, "se cret"))

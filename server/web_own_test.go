@@ -7,18 +7,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// R1: the server is checked by these names, whatever the site's rules say.
-func TestR1ARuleForTheWholeSiteLeavesTheServersOwnNames(t *testing.T) {
+// R1: probes of the server use these names, whatever the site's rules say.
+func TestR1CatchAllRulesDoNotOverrideTheServersOwnPaths(t *testing.T) {
 	w := newWebServer(t)
 	for _, rule := range []string{"/* https://example.com/:splat 301!", "/.well-known/* /index.html 200!"} {
 		w.use(secondRelease)
 		w.release(firstRelease, map[string]string{"_redirects": rule + "\n"})
 		w.use(firstRelease)
-		answer, body := w.get("/.well-known/release")
-		require.Equal(t, http.StatusOK, answer.StatusCode, rule)
+		response, body := w.get("/.well-known/release")
+		require.Equal(t, http.StatusOK, response.StatusCode, rule)
 		require.Contains(t, body, firstRelease)
-		answer, body = w.get("/.well-known/server")
-		require.Equal(t, http.StatusOK, answer.StatusCode, rule)
+		response, body = w.get("/.well-known/server")
+		require.Equal(t, http.StatusOK, response.StatusCode, rule)
 		require.JSONEq(t, `{"server":"i-1"}`, body)
 	}
 }

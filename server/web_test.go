@@ -26,8 +26,7 @@ import (
 	"immutable-infra/server/rules"
 )
 
-// webServer is nginx and PHP with the configuration of their images, on ports of
-// this machine and with a directory for /srv/site.
+// webServer is nginx and PHP with the configuration of their images, on local ports and with a directory for /srv/site.
 type webServer struct {
 	*testing.T
 	url, status string
@@ -42,7 +41,7 @@ const (
 	secondRelease = "fedcba9876543210"
 )
 
-// newWebServer starts them. If they are not installed, it skips the test.
+// newWebServer starts nginx and PHP with two releases. If they are not installed, it skips the test.
 func newWebServer(t *testing.T) *webServer {
 	t.Helper()
 	w := stoppedWebServer(t)
@@ -53,13 +52,13 @@ func newWebServer(t *testing.T) *webServer {
 	return w
 }
 
-// stoppedWebServer has the configuration, but no release yet.
+// stoppedWebServer returns a web server with the configuration, but without a release. It is not started.
 func stoppedWebServer(t *testing.T) *webServer {
 	t.Helper()
 	nginx := program(t, "nginx")
 	php := program(t, "php-fpm8.4", "php-fpm8.2")
 	dir := t.TempDir()
-	// They run as another user if root runs the test.
+	// If root runs the test, nginx and PHP run as another user.
 	for path := dir; path != os.TempDir(); path = filepath.Dir(path) {
 		require.NoError(t, os.Chmod(path, 0o755))
 	}
@@ -97,7 +96,7 @@ func stoppedWebServer(t *testing.T) *webServer {
 		require.NoError(t,
 			os.WriteFile(filepath.Join(dir, filepath.Base(name)), []byte(configure.Replace(string(text))), 0o644))
 	}
-	// Unpacked or installed, the modules are beside the program.
+	// Whether nginx is unpacked or installed, its modules are at the same path relative to the program.
 	var modules strings.Builder
 	for _, module := range []string{"brotli_filter", "headers_more_filter"} {
 		fmt.Fprintf(&modules, "load_module %s;\n",
@@ -118,7 +117,7 @@ func stoppedWebServer(t *testing.T) *webServer {
 	return w
 }
 
-// configure replaces text of nginx.conf, in pairs.
+// configure replaces texts in nginx.conf, given in pairs.
 func (w *webServer) configure(replacements ...string) {
 	w.Helper()
 	path := filepath.Join(w.dir, "nginx.conf")
@@ -134,7 +133,7 @@ func (w *webServer) errorLog() string {
 	return string(log)
 }
 
-// startAll starts nginx and PHP, and waits until both answer.
+// startAll starts nginx and PHP, and waits until both respond.
 func (w *webServer) startAll() {
 	w.Helper()
 	require.NoError(w, os.WriteFile(filepath.Join(w.site, "server.json"), []byte(`{"server":"i-1"}`), 0o644))
@@ -146,12 +145,12 @@ func (w *webServer) startAll() {
 	w.nginx = w.start(w.nginxCommand...)
 	w.php = w.start(w.phpCommand...)
 	require.Eventually(w, func() bool {
-		answer, err := http.Get(w.status + "/php_probe")
-		return err == nil && answer.Body.Close() == nil && answer.StatusCode == http.StatusOK
-	}, 10*time.Second, 20*time.Millisecond, "nginx and PHP do not answer")
+		response, err := http.Get(w.status + "/php_probe")
+		return err == nil && response.Body.Close() == nil && response.StatusCode == http.StatusOK
+	}, 10*time.Second, 20*time.Millisecond, "nginx and PHP do not respond")
 }
 
-// program is the path of the first existing one of some programs.
+// program returns the path of the first of these programs that is installed, or skips the test.
 func program(t *testing.T, names ...string) string {
 	t.Helper()
 	for _, name := range names {
@@ -166,7 +165,7 @@ func program(t *testing.T, names ...string) string {
 	return ""
 }
 
-// socketDir is a directory for everybody, with a name that is short enough for a socket in it.
+// socketDir creates a world-writable directory whose path is short enough for a socket in it.
 func socketDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "fpm")
@@ -176,13 +175,13 @@ func socketDir(t *testing.T) string {
 	return dir
 }
 
-// freeAddresses are different ports of this machine on which nothing listens.
+// freeAddresses returns distinct local addresses on which nothing listens.
 func freeAddresses(t *testing.T, count int) (addresses []string) {
 	t.Helper()
 	for range count {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
-		// Open until all are known: the kernel may choose a closed one again.
+		// Keep the listeners open until all addresses are known: the kernel may choose a closed port again.
 		defer func() { require.NoError(t, listener.Close()) }()
 		addresses = append(addresses, listener.Addr().String())
 	}
@@ -191,7 +190,7 @@ func freeAddresses(t *testing.T, count int) (addresses []string) {
 
 func freeAddress(t *testing.T) string { return freeAddresses(t, 1)[0] }
 
-// command is a program that runs as an ordinary user, until the test ends.
+// command returns a command that runs as an ordinary user, until the test ends.
 func (w *webServer) command(args ...string) *exec.Cmd {
 	command := exec.CommandContext(w.Context(), args[0], args[1:]...)
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
@@ -213,8 +212,8 @@ func (w *webServer) start(args ...string) *exec.Cmd {
 	return command
 }
 
-// release writes a release to the disk, like the agent. It names itself on its front page, by PHP
-// and by a redirect. files are added to it; nil removes a file.
+// release writes a release to the disk, like the agent. The front page, a PHP page and a redirect show the release's
+// id. files are additional files.
 func (w *webServer) release(id string, files ...map[string]string) {
 	w.Helper()
 	hello, err := os.ReadFile("../site/api/hello.php")
@@ -288,8 +287,8 @@ func (w *webServer) use(id string) {
 	}, 10*time.Second, 5*time.Millisecond, "nginx does not serve %s", id)
 }
 
-// get requests a path, which is sent as it is.
-func (w *webServer) get(path string, headers ...string) (answer *http.Response, body string) {
+// get requests a path, which is sent exactly as given.
+func (w *webServer) get(path string, headers ...string) (response *http.Response, body string) {
 	w.Helper()
 	address := strings.TrimPrefix(w.url, "http://")
 	connection, err := net.Dial("tcp", address)
@@ -302,12 +301,12 @@ func (w *webServer) get(path string, headers ...string) (answer *http.Response, 
 	}
 	_, err = io.WriteString(connection, request+"\r\n")
 	require.NoError(w, err)
-	answer, err = http.ReadResponse(bufio.NewReader(connection), nil)
+	response, err = http.ReadResponse(bufio.NewReader(connection), nil)
 	require.NoError(w, err, path)
-	text, err := io.ReadAll(answer.Body)
+	text, err := io.ReadAll(response.Body)
 	require.NoError(w, err, path)
-	require.NoError(w, answer.Body.Close())
-	return answer, string(text)
+	require.NoError(w, response.Body.Close())
+	return response, string(text)
 }
 
 func TestTheWebServerServesTheRelease(t *testing.T) {
@@ -318,8 +317,8 @@ func TestTheWebServerServesTheRelease(t *testing.T) {
 		"/plain":            "plain", "/plain.html": "plain", "/.well-known/release": firstRelease,
 		"/.well-known/server": "i-1",
 	} {
-		answer, body := w.get(path)
-		require.Equal(t, http.StatusOK, answer.StatusCode, path)
+		response, body := w.get(path)
+		require.Equal(t, http.StatusOK, response.StatusCode, path)
 		require.Contains(t, body, want, path)
 	}
 }
@@ -334,41 +333,41 @@ func TestPathsWithoutAFileAreNotFound(t *testing.T) {
 		"/../../../../../etc/passwd", "/..%2f..%2f..%2f..%2fetc/passwd", "//etc/passwd", "/etc/passwd", "/release.json",
 		"/SHA256SUMS", "/fpm_status", "/fpm_ping", "/nginx_status",
 	} {
-		answer, body := w.get(path)
-		require.Equal(t, http.StatusNotFound, answer.StatusCode, path)
+		response, body := w.get(path)
+		require.Equal(t, http.StatusNotFound, response.StatusCode, path)
 		require.Equal(t, "not found", body, path)
 	}
 }
 
 func TestPHPFilesOfTheReleaseRun(t *testing.T) {
 	w := newWebServer(t)
-	answer, body := w.get("/api/hello.php")
-	require.Equal(t, "application/json", answer.Header.Get("Content-Type"))
+	response, body := w.get("/api/hello.php")
+	require.Equal(t, "application/json", response.Header.Get("Content-Type"))
 	require.Regexp(t, `^\{"php":"8\.\d+\.\d+","release":"`+firstRelease+`"\}\n$`, body)
-	require.Equal(t, []string{"no-store"}, answer.Header.Values("Cache-Control"),
-		"PHP's headers apply, and no others")
-	require.Empty(t, answer.Header.Get("X-Powered-By"))
+	require.Equal(t, []string{"no-store"}, response.Header.Values("Cache-Control"),
+		"only PHP's headers apply")
+	require.Empty(t, response.Header.Get("X-Powered-By"))
 
-	answer, body = w.get("/api/address.php", "X-Forwarded-For", "198.51.100.99")
+	response, body = w.get("/api/address.php", "X-Forwarded-For", "198.51.100.99")
 	require.Equal(t, "198.51.100.99 on "+filepath.Join(w.site, "releases", firstRelease, "site/api/address.php"), body)
-	require.Equal(t, []string{"max-age=60"}, answer.Header.Values("Cache-Control"))
+	require.Equal(t, []string{"max-age=60"}, response.Header.Values("Cache-Control"))
 	_, body = w.get("/api/curious.php")
 	require.Equal(t, "closed", body, "PHP cannot read outside of the releases")
 }
 
-func TestARedirectIsTheReleasesOwn(t *testing.T) {
+func TestRedirectsBelongToTheirRelease(t *testing.T) {
 	w := newWebServer(t)
 	for path, location := range map[string]string{
 		"/rss.xml": "/feed.xml", "/rss.xml?a=b&c": "/feed.xml?a=b&c", "/%C3%A4%20b/": "/about/",
 		"/which/": "/" + firstRelease + "/",
 	} {
-		answer, _ := w.get(path)
-		require.Equal(t, http.StatusMovedPermanently, answer.StatusCode, path)
-		require.Equal(t, location, answer.Header.Get("Location"), path)
-		require.Equal(t, []string{"max-age=3600"}, answer.Header.Values("Cache-Control"), "a mistake must not stay for good")
+		response, _ := w.get(path)
+		require.Equal(t, http.StatusMovedPermanently, response.StatusCode, path)
+		require.Equal(t, location, response.Header.Get("Location"), path)
+		require.Equal(t, []string{"max-age=3600"}, response.Header.Values("Cache-Control"), "a mistake must not persist")
 	}
-	answer, body := w.get("/newsletter/")
-	require.Equal(t, http.StatusGone, answer.StatusCode)
+	response, body := w.get("/newsletter/")
+	require.Equal(t, http.StatusGone, response.StatusCode)
 	require.Equal(t, "gone", body)
 }
 
@@ -383,8 +382,8 @@ func TestSwitchOfReleasesIsVisibleAtOnce(t *testing.T) {
 		require.Contains(t, body, id)
 		_, body = w.get("/api/address.php")
 		require.Contains(t, body, "/releases/"+id+"/site/")
-		answer, _ := w.get("/which/")
-		require.Equal(t, "/"+id+"/", answer.Header.Get("Location"))
+		response, _ := w.get("/which/")
+		require.Equal(t, "/"+id+"/", response.Header.Get("Location"))
 	}
 }
 
@@ -395,13 +394,13 @@ func TestOnlyFilesWithAHashInTheirNameAreCached(t *testing.T) {
 		"/assets/site-3f0c6f1b2a9d8e47.css": "public, max-age=31536000, immutable",
 		"/.well-known/release":              "no-store", "/.well-known/server": "no-store",
 	} {
-		answer, _ := w.get(path)
-		require.Equal(t, []string{want}, answer.Header.Values("Cache-Control"), path)
+		response, _ := w.get(path)
+		require.Equal(t, []string{want}, response.Header.Values("Cache-Control"), path)
 	}
-	answer, body := w.get("/assets/site-0000000000000000.css")
-	require.Equal(t, http.StatusOK, answer.StatusCode, "a visitor has a page of the previous release")
+	response, body := w.get("/assets/site-0000000000000000.css")
+	require.Equal(t, http.StatusOK, response.StatusCode, "a visitor may still have a page of the previous release")
 	require.Equal(t, "plain name", body)
-	require.Equal(t, []string{"no-cache"}, answer.Header.Values("Cache-Control"), "it is not what that name stands for")
+	require.Equal(t, []string{"no-cache"}, response.Header.Values("Cache-Control"), "the content does not match the hash")
 
 	first, _ := w.get("/")
 	again, body := w.get("/", "If-None-Match", first.Header.Get("ETag"))
@@ -417,9 +416,9 @@ func TestPagesAreCompressedForClientsThatSupportIt(t *testing.T) {
 		"identity":                "",
 		"":                        "",
 	} {
-		answer, _ := w.get("/", "Accept-Encoding", accepts, "Via", "1.1 a proxy")
-		require.Equal(t, encoding, answer.Header.Get("Content-Encoding"), accepts)
-		require.Equal(t, "Accept-Encoding", answer.Header.Get("Vary"), accepts)
+		response, _ := w.get("/", "Accept-Encoding", accepts, "Via", "1.1 a proxy")
+		require.Equal(t, encoding, response.Header.Get("Content-Encoding"), accepts)
+		require.Equal(t, "Accept-Encoding", response.Header.Get("Vary"), accepts)
 	}
 }
 
@@ -427,20 +426,20 @@ func TestWithoutPHPPagesAreServed(t *testing.T) {
 	w := newWebServer(t)
 	require.NoError(t, w.php.Process.Signal(syscall.SIGTERM))
 	require.Eventually(t, func() bool {
-		answer, _ := w.get("/api/hello.php")
-		return answer.StatusCode == http.StatusServiceUnavailable && answer.Header.Get("Retry-After") == "5"
+		response, _ := w.get("/api/hello.php")
+		return response.StatusCode == http.StatusServiceUnavailable && response.Header.Get("Retry-After") == "5"
 	}, 20*time.Second, 20*time.Millisecond)
-	answer, body := w.get("/about/")
-	require.Equal(t, http.StatusOK, answer.StatusCode)
+	response, body := w.get("/about/")
+	require.Equal(t, http.StatusOK, response.StatusCode)
 	require.Equal(t, "about", body)
-	answer, body = w.get("/nope")
-	require.Equal(t, http.StatusNotFound, answer.StatusCode)
+	response, body = w.get("/nope")
+	require.Equal(t, http.StatusNotFound, response.StatusCode)
 	require.Equal(t, "not found", body)
-	answer, _ = w.get("/rss.xml")
-	require.Equal(t, http.StatusMovedPermanently, answer.StatusCode, "a redirect needs no PHP")
+	response, _ = w.get("/rss.xml")
+	require.Equal(t, http.StatusMovedPermanently, response.StatusCode, "a redirect needs no PHP")
 }
 
-func TestExportersFindTheStatusOnAPortOfItsOwn(t *testing.T) {
+func TestStatusForExportersIsOnASeparatePort(t *testing.T) {
 	w := newWebServer(t)
 	w.url = w.status
 	_, body := w.get("/nginx_status")
@@ -449,8 +448,8 @@ func TestExportersFindTheStatusOnAPortOfItsOwn(t *testing.T) {
 	require.Contains(t, body, "phpfpm_up 1\n")
 	_, body = w.get("/php_probe")
 	require.Equal(t, "php runs", body)
-	answer, _ := w.get("/")
-	require.Equal(t, http.StatusNotFound, answer.StatusCode)
+	response, _ := w.get("/")
+	require.Equal(t, http.StatusNotFound, response.StatusCode)
 }
 
 // wanted is the expected response for a path; empty fields are not compared.
@@ -465,25 +464,25 @@ type wanted struct {
 func (w *webServer) expect(cases ...wanted) {
 	w.Helper()
 	for _, want := range cases {
-		answer, body := w.get(want.path)
-		require.Equal(w, want.status, answer.StatusCode, want.path)
+		response, body := w.get(want.path)
+		require.Equal(w, want.status, response.StatusCode, want.path)
 		if want.status >= 300 && want.status < 400 {
-			require.Equal(w, want.location, answer.Header.Get("Location"), want.path)
+			require.Equal(w, want.location, response.Header.Get("Location"), want.path)
 		}
 		if want.body != "" {
 			require.Equal(w, want.body, body, want.path)
 		}
 		if want.contentType != "" {
-			require.Equal(w, want.contentType, answer.Header.Get("Content-Type"), want.path)
+			require.Equal(w, want.contentType, response.Header.Get("Content-Type"), want.path)
 		}
 		if want.header != "" {
-			require.Equal(w, want.hasValue, strings.Join(answer.Header.Values(want.header), "|"), "%s: %s", want.path,
+			require.Equal(w, want.hasValue, strings.Join(response.Header.Values(want.header), "|"), "%s: %s", want.path,
 				want.header)
 		}
 	}
 }
 
-// newSite serves one release with these files besides the usual ones.
+// newSite serves one release with these files in addition to the usual ones.
 func newSite(t *testing.T, files map[string]string) *webServer {
 	t.Helper()
 	w := stoppedWebServer(t)
@@ -546,10 +545,10 @@ func TestSourceOfPHPIsNeverSent(t *testing.T) {
 			for _, name := range names {
 				for i, variant := range variants {
 					path := directory + variant(name)
-					answer, body := w.get(path)
+					response, body := w.get(path)
 					require.NotContains(t, body, "secret", "%s (variant %d)", path, i)
 					if body != "ran" {
-						require.Contains(t, []int{http.StatusNotFound, http.StatusMovedPermanently}, answer.StatusCode, path)
+						require.Contains(t, []int{http.StatusNotFound, http.StatusMovedPermanently}, response.StatusCode, path)
 					}
 				}
 			}
@@ -567,7 +566,7 @@ func TestSourceOfPHPIsNeverSent(t *testing.T) {
 	})
 }
 
-func TestAVisitorDecidesNeitherWhatPHPRunsNorItsVariables(t *testing.T) {
+func TestVisitorsControlNeitherWhatPHPRunsNorItsVariables(t *testing.T) {
 	w := newSite(t, map[string]string{
 		"picture.png": "<?php echo 'r' . 'an';",
 		"variables.php": "<?php echo json_encode([$_SERVER['HTTP_PROXY'] ?? '', getenv('HTTP_PROXY') ?: '', " +
@@ -595,7 +594,7 @@ func TestAVisitorDecidesNeitherWhatPHPRunsNorItsVariables(t *testing.T) {
 	require.JSONEq(t, string(want), body)
 }
 
-// escapePath encodes every special character.
+// escapePath percent-encodes every special character.
 func escapePath(name string) string {
 	return strings.ReplaceAll(url.PathEscape(name), "%2F", "/")
 }
@@ -604,15 +603,15 @@ func TestNothingThatAPageNeedsIsBlockedByDefault(t *testing.T) {
 	t.Run("S2", func(t *testing.T) {
 		w := newSite(t, nil)
 		for _, path := range []string{"/", "/picture.svg", "/nope", "/api/hello.php", "/rss.xml"} {
-			answer, _ := w.get(path)
+			response, _ := w.get(path)
 			for _, name := range []string{
 				"Content-Security-Policy", "X-Frame-Options", "Cross-Origin-Opener-Policy", "Cross-Origin-Resource-Policy",
 				"Cross-Origin-Embedder-Policy", "Permissions-Policy",
 			} {
-				require.Empty(t, answer.Header.Values(name), "%s %s", path, name)
+				require.Empty(t, response.Header.Values(name), "%s %s", path, name)
 			}
-			require.Equal(t, []string{"nosniff"}, answer.Header.Values("X-Content-Type-Options"), path)
-			require.Equal(t, []string{"strict-origin-when-cross-origin"}, answer.Header.Values("Referrer-Policy"), path)
+			require.Equal(t, []string{"nosniff"}, response.Header.Values("X-Content-Type-Options"), path)
+			require.Equal(t, []string{"strict-origin-when-cross-origin"}, response.Header.Values("Referrer-Policy"), path)
 		}
 	})
 	t.Run("S3", func(t *testing.T) {
@@ -621,13 +620,13 @@ func TestNothingThatAPageNeedsIsBlockedByDefault(t *testing.T) {
 		w.render(firstRelease, rules.Server{})
 		w.use(firstRelease)
 		require.Eventually(t, func() bool {
-			answer, _ := w.get("/")
-			return answer.Header.Get("Strict-Transport-Security") == ""
+			response, _ := w.get("/")
+			return response.Header.Get("Strict-Transport-Security") == ""
 		}, 10*time.Second, 10*time.Millisecond)
 	})
 }
 
-func TestAddressesAreAsOfStaticHosts(t *testing.T) {
+func TestURLsWorkLikeOnStaticHosts(t *testing.T) {
 	files := map[string]string{
 		"page.html": "page", "both.html": "file", "both/index.html": "directory", "empty/data.txt": "data",
 		"mixed.html": "mixed", "mixed/deep.html": "deep",
@@ -721,12 +720,12 @@ func TestFilesHaveTheirRegisteredTypes(t *testing.T) {
 			"a.mjs", "a.webmanifest", "a.vtt", "a.md", "a.json", "a.svg", "a.atom", "a.ttf", "a.ico", "a.wasm",
 			".well-known/matrix/client", ".well-known/host-meta",
 		} {
-			answer, _ := w.get("/"+name, "Accept-Encoding", "br")
-			require.Equal(t, "br", answer.Header.Get("Content-Encoding"), name)
+			response, _ := w.get("/"+name, "Accept-Encoding", "br")
+			require.Equal(t, "br", response.Header.Get("Content-Encoding"), name)
 		}
 		for _, name := range []string{"a.png", "a.woff2", "a.mp4", "a.zip"} {
-			answer, _ := w.get("/"+name, "Accept-Encoding", "br, gzip")
-			require.Empty(t, answer.Header.Get("Content-Encoding"), name)
+			response, _ := w.get("/"+name, "Accept-Encoding", "br, gzip")
+			require.Empty(t, response.Header.Get("Content-Encoding"), name)
 		}
 		require.NotContains(t, w.errorLog(), "[warn]")
 	})
@@ -895,7 +894,7 @@ func TestASiteThatMovedAwayKeepsTheServersOwnPages(t *testing.T) {
 	)
 }
 
-func TestTheExampleSiteHasAStrictPolicy(t *testing.T) {
+func TestExampleSiteHasAStrictPolicy(t *testing.T) {
 	files := map[string]string{"assets/images/a.svg": "<svg/>", "assets/images/a.jpg": "jpg"}
 	for _, name := range []string{rules.HeadersFile, rules.RedirectsFile} {
 		text, err := os.ReadFile("../site/" + name)
@@ -927,9 +926,9 @@ func TestTheExampleSiteHasAStrictPolicy(t *testing.T) {
 	)
 }
 
-// TestASwitchUnderLoadFailsNothingAndMixesNothing sends requests over kept connections, like
-// Traefik, while releases change.
-func TestASwitchUnderLoadFailsNothingAndMixesNothing(t *testing.T) {
+// TestSwitchUnderLoadFailsNoRequestAndMixesNoReleases sends requests over keep-alive connections, like Traefik, while
+// releases are switched.
+func TestSwitchUnderLoadFailsNoRequestAndMixesNoReleases(t *testing.T) {
 	w := stoppedWebServer(t)
 	for _, id := range []string{firstRelease, secondRelease} {
 		w.release(id, map[string]string{
@@ -947,24 +946,24 @@ func TestASwitchUnderLoadFailsNothingAndMixesNothing(t *testing.T) {
 	defer client.CloseIdleConnections()
 	ctx, stop := context.WithCancel(t.Context())
 	var load sync.WaitGroup
-	var asked atomic.Int64
+	var requests atomic.Int64
 	for range 6 {
 		load.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
 				path := []string{"/page", "/large.txt", "/which/", "/who.php", "/.well-known/release"}[i%5]
-				answer, err := client.Get(w.url + path)
+				response, err := client.Get(w.url + path)
 				if !assert.NoError(t, err, path) {
 					return
 				}
-				body, err := io.ReadAll(answer.Body)
-				_ = answer.Body.Close()
-				id := answer.Header.Get("X-Release")
-				said := string(body) + answer.Header.Get("Location")
-				if !assert.NoError(t, err, path) || !assert.Less(t, answer.StatusCode, 400, path) ||
+				body, err := io.ReadAll(response.Body)
+				_ = response.Body.Close()
+				id := response.Header.Get("X-Release")
+				said := string(body) + response.Header.Get("Location")
+				if !assert.NoError(t, err, path) || !assert.Less(t, response.StatusCode, 400, path) ||
 					!assert.Contains(t, []string{firstRelease, secondRelease}, id, path) || !assert.Contains(t, said, id, path) {
 					return
 				}
-				asked.Add(1)
+				requests.Add(1)
 			}
 		})
 	}
@@ -973,16 +972,16 @@ func TestASwitchUnderLoadFailsNothingAndMixesNothing(t *testing.T) {
 	}
 	stop()
 	load.Wait()
-	require.Greater(t, asked.Load(), int64(100))
+	require.Greater(t, requests.Load(), int64(100))
 }
 
 func TestASlowVisitorGetsALargeFile(t *testing.T) {
 	t.Run("S7", func(t *testing.T) {
 		text, err := files.ReadFile("files/nginx/nginx.conf")
 		require.NoError(t, err)
-		require.Contains(t, string(text), "send_timeout 10m;", "of a pause, and not of the whole answer")
+		require.Contains(t, string(text), "send_timeout 10m;", "the timeout is for a pause, not for the whole response")
 
-		// With a pause of a second: only the whole download takes longer.
+		// A pause may take one second here: only the whole download takes longer.
 		const size = 24 << 20
 		w := stoppedWebServer(t)
 		w.configure("send_timeout 10m;", "send_timeout 1s;",
@@ -997,14 +996,14 @@ func TestASlowVisitorGetsALargeFile(t *testing.T) {
 		require.NoError(t, connection.(*net.TCPConn).SetReadBuffer(64<<10))
 		_, err = io.WriteString(connection, "GET /large.bin HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 		require.NoError(t, err)
-		answer, err := http.ReadResponse(bufio.NewReader(connection), nil)
+		response, err := http.ReadResponse(bufio.NewReader(connection), nil)
 		require.NoError(t, err)
 		began := time.Now()
 		slow := time.NewTicker(100 * time.Millisecond)
 		defer slow.Stop()
 		var got int64
 		for {
-			n, err := io.CopyN(io.Discard, answer.Body, size/25)
+			n, err := io.CopyN(io.Discard, response.Body, size/25)
 			got += n
 			if err != nil {
 				require.ErrorIs(t, err, io.EOF)
@@ -1017,7 +1016,7 @@ func TestASlowVisitorGetsALargeFile(t *testing.T) {
 	})
 }
 
-// The limits are those of php-fpm.conf: five workers, and a queue of 128 in the kernel, which takes one more.
+// The limits are from php-fpm.conf: five workers, and a backlog of 128 in the kernel, which accepts one more.
 func TestRequestsBeyondTheQueueOfPHPAreRefusedAtOnce(t *testing.T) {
 	const served, refused = 5 + 129, 40
 	w := newSite(t, map[string]string{"slow.php": "<?php usleep(200000); echo 'done';"})
@@ -1054,10 +1053,10 @@ func TestAMissingPageDoesNotWaitForPHP(t *testing.T) {
 			require.NoError(t, err)
 			sleepers.Go(func() {
 				_, err := http.DefaultClient.Do(request)
-				assert.ErrorIs(t, err, context.Canceled, "PHP answered while it should be busy")
+				assert.ErrorIs(t, err, context.Canceled, "PHP responded although it should be busy")
 			})
 		}
-		// Five requests wait for PHP; this is the sixth.
+		// Five requests wait for PHP; the request for the status is the sixth.
 		status := func() string {
 			w := *w
 			w.url = w.status
@@ -1083,12 +1082,13 @@ func TestAMissingPageDoesNotWaitForPHP(t *testing.T) {
 func TestUploadsHaveAStatedLimit(t *testing.T) {
 	w := newSite(t, map[string]string{"size.php": "<?php echo strlen(file_get_contents('php://input'));"})
 	for size, status := range map[int]int{500 << 10: http.StatusOK, 17 << 20: http.StatusRequestEntityTooLarge} {
-		answer, err := http.Post(w.url+"/size.php", "application/octet-stream", strings.NewReader(strings.Repeat("x", size)))
+		content := strings.NewReader(strings.Repeat("x", size))
+		response, err := http.Post(w.url+"/size.php", "application/octet-stream", content)
 		require.NoError(t, err)
-		body, err := io.ReadAll(answer.Body)
+		body, err := io.ReadAll(response.Body)
 		require.NoError(t, err)
-		require.NoError(t, answer.Body.Close())
-		require.Equal(t, status, answer.StatusCode)
+		require.NoError(t, response.Body.Close())
+		require.Equal(t, status, response.StatusCode)
 		if status == http.StatusOK {
 			require.Equal(t, fmt.Sprint(size), string(body))
 		}
@@ -1099,12 +1099,12 @@ func TestNGINXStartsBeforeTheFirstRelease(t *testing.T) {
 	w := stoppedWebServer(t)
 	require.NoError(t, os.MkdirAll(w.site, 0o755))
 	w.startAll()
-	answer, _ := w.get("/.well-known/server")
-	require.Equal(t, http.StatusOK, answer.StatusCode)
-	answer, _ = w.get("/")
-	require.GreaterOrEqual(t, answer.StatusCode, 404)
+	response, _ := w.get("/.well-known/server")
+	require.Equal(t, http.StatusOK, response.StatusCode)
+	response, _ = w.get("/")
+	require.GreaterOrEqual(t, response.StatusCode, 404)
 	w.release(firstRelease)
 	w.use(firstRelease)
-	answer, _ = w.get("/")
-	require.Equal(t, http.StatusOK, answer.StatusCode)
+	response, _ = w.get("/")
+	require.Equal(t, http.StatusOK, response.StatusCode)
 }

@@ -1,7 +1,7 @@
-// Package sshprobe waits for a login over SSH, and reports why it fails.
+// Package sshprobe waits until a login over SSH succeeds, and reports why it fails.
 //
-// Pulumi's command provider, which runs the remote commands of an update, gives no reason for a refused login, and
-// waits forever for a port that accepts a connection and sends nothing. So the update runs this probe first.
+// Pulumi's command provider, which runs the remote commands of an update, reports no reason for a refused login, and
+// hangs forever if a port accepts a connection but sends nothing. The update therefore runs this probe first.
 package sshprobe
 
 import (
@@ -32,28 +32,28 @@ type Login struct {
 // Reason is why a login fails.
 type Reason string
 
-// The reasons, with what to check.
+// The reasons, with hints on what to check.
 const (
-	// NotListening is a refused connection.
+	// NotListening means that the connection is refused.
 	NotListening Reason = "nothing listens: the server is still booting, or its SSH daemon did not start"
-	// TimesOut is a connection that a firewall drops.
+	// TimesOut means that the connection times out, usually because a firewall drops packets.
 	TimesOut Reason = "times out: is this machine in sshAllowFrom?"
-	// Unreachable is a network error of another kind.
+	// Unreachable means that the connection fails with another network error.
 	Unreachable Reason = "cannot connect"
-	// Silent is a connection on which no byte arrives.
+	// Silent means that the server accepts the connection but sends no data.
 	Silent Reason = "accepts the connection but says nothing: the SSH daemon or the server hangs"
-	// Stalls is a login during which the server stops responding.
+	// Stalls means that the server stops responding during the login.
 	Stalls Reason = "stops answering during the login: the server is overloaded or hangs"
-	// HungUp is a connection that the server closes before it accepts or refuses the login.
-	HungUp Reason = "hangs up: the SSH daemon is still starting, or shuts this machine out for a time"
-	// NotSSH is a response of another protocol.
+	// HungUp means that the server closes the connection before it accepts or refuses the login.
+	HungUp Reason = "hangs up: the SSH daemon is still starting, or rejects this machine for a while"
+	// NotSSH means that the response is in another protocol.
 	NotSSH Reason = "answers, but is no SSH daemon: is sshPort right?"
-	// HostKeyMismatch is another host key than the pinned one.
+	// HostKeyMismatch means that the server's host key is not the pinned one.
 	HostKeyMismatch Reason = "host key mismatch: another machine answers at this address"
-	// Refused is a login that the server refuses.
+	// Refused means that the server refuses the login.
 	Refused Reason = "login refused: still booting, or the boot failed"
-	// NoCommand is a login that succeeds but cannot run a command.
-	NoCommand Reason = "lets the login in but runs no command"
+	// NoCommand means that the login succeeds, but a command cannot be run.
+	NoCommand Reason = "accepts the login but cannot run a command"
 )
 
 // Failure is a login that failed.
@@ -68,13 +68,13 @@ func (f *Failure) Error() string { return fmt.Sprintf("%s (%s)", f.Reason, f.Cau
 func (f *Failure) Unwrap() error { return f.Cause }
 
 const (
-	// connectTimeout bounds the connection.
+	// connectTimeout bounds the connection attempt.
 	connectTimeout = 5 * time.Second
-	// loginTimeout bounds the login after that, with one command.
+	// loginTimeout bounds the subsequent login and its command.
 	loginTimeout = 15 * time.Second
 )
 
-// attempt logs in once and runs a no-op. Its error is a *Failure, or one of an invalid Login.
+// attempt logs in once and runs a no-op. The error is a *Failure, unless the Login itself is invalid.
 func (l Login) attempt(ctx context.Context) error {
 	signer, err := ssh.ParsePrivateKey([]byte(l.PrivateKey))
 	if err != nil {
@@ -91,7 +91,7 @@ func (l Login) attempt(ctx context.Context) error {
 		return &Failure{connectReason(err), err}
 	}
 	conn := &recordingConn{Conn: dialed}
-	// Already closed if the login failed.
+	// A failed login has already closed the connection.
 	defer func() { _ = conn.Close() }()
 	deadline := time.Now().Add(loginTimeout)
 	if end, ok := ctx.Deadline(); ok && end.Before(deadline) {
@@ -103,23 +103,23 @@ func (l Login) attempt(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
 	defer stop()
 
-	known, strange := false, false
+	known, mismatch := false, false
 	client, channels, requests, err := ssh.NewClientConn(conn, l.Address, &ssh.ClientConfig{
 		User: l.User,
 		Auth: []ssh.AuthMethod{ssh.PublicKeys(signer)},
-		// As the command provider does.
+		// The command provider does the same.
 		HostKeyAlgorithms: []string{hostKey.Type()},
 		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
 			known = bytes.Equal(key.Marshal(), hostKey.Marshal())
-			strange = !known
-			if strange {
+			mismatch = !known
+			if mismatch {
 				return fmt.Errorf("its key is %s, and should be %s", ssh.FingerprintSHA256(key), ssh.FingerprintSHA256(hostKey))
 			}
 			return nil
 		},
 	})
 	if err != nil {
-		return &Failure{conn.loginReason(err, known, strange), err}
+		return &Failure{conn.loginReason(err, known, mismatch), err}
 	}
 	if err := runNoop(ssh.NewClient(client, channels, requests)); err != nil {
 		return &Failure{NoCommand, err}
@@ -150,19 +150,19 @@ func connectReason(err error) Reason {
 	return Unreachable
 }
 
-// loginReason is why a login failed with err. The server's key was known or strange, or neither if the login did not
-// get that far.
-func (c *recordingConn) loginReason(err error, known, strange bool) Reason {
+// loginReason returns why a login failed with err. The server's key was known or a mismatch, or neither if the login
+// did not get that far.
+func (c *recordingConn) loginReason(err error, known, mismatch bool) Reason {
 	var network net.Error
 	switch {
-	case strange, strings.Contains(err.Error(), "no common algorithm for host key"):
+	case mismatch, strings.Contains(err.Error(), "no common algorithm for host key"):
 		return HostKeyMismatch
 	case errors.As(err, &network) && network.Timeout():
 		if len(c.first) == 0 {
 			return Silent
 		}
 		return Stalls
-	case shutOut(c.first):
+	case throttled(c.first):
 		return HungUp
 	case len(c.first) > 0 && !bytes.HasPrefix(c.first, []byte("SSH-")):
 		return NotSSH
@@ -172,8 +172,8 @@ func (c *recordingConn) loginReason(err error, known, strange bool) Reason {
 	return HungUp
 }
 
-// shutOut reports whether an SSH daemon rejects this machine for a time.
-func shutOut(first []byte) bool {
+// throttled reports whether an SSH daemon temporarily rejects connections from this machine.
+func throttled(first []byte) bool {
 	for _, text := range []string{"Exceeded MaxStartups", "Not allowed at this time"} {
 		if bytes.HasPrefix(first, []byte(text)) {
 			return true
@@ -182,7 +182,7 @@ func shutOut(first []byte) bool {
 	return false
 }
 
-// recordingConn records the first bytes that arrive.
+// recordingConn is a connection that records the first bytes that it receives.
 type recordingConn struct {
 	net.Conn
 	first []byte

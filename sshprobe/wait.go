@@ -10,12 +10,12 @@ import (
 const (
 	// pause is the time between two attempts.
 	pause = time.Second
-	// reportInterval is how often the same reason is reported.
+	// reportInterval is the time after which the same reason is reported again.
 	reportInterval = 15 * time.Second
 )
 
-// Wait retries the login until it succeeds, and reports why it fails meanwhile. After within it returns a *Failure with
-// the last reason. An invalid Login fails at once.
+// Wait retries the login until it succeeds, and reports why it fails in the meantime. After within, it returns an error
+// that wraps a *Failure with the last reason. An invalid Login fails immediately.
 func (l Login) Wait(ctx context.Context, within time.Duration, report func(string)) error {
 	begin := time.Now()
 	limited, cancel := context.WithDeadline(ctx, begin.Add(within))
@@ -26,9 +26,9 @@ func (l Login) Wait(ctx context.Context, within time.Duration, report func(strin
 		err := l.attempt(limited)
 		var failure *Failure
 		if !errors.As(err, &failure) {
-			return err // nil, or that of an invalid Login
+			return err // nil, or the error of an invalid Login
 		}
-		// An attempt that the deadline cut off has no useful reason.
+		// The reason of an attempt that the deadline cut off is not useful.
 		cut := limited.Err() != nil || !time.Now().Before(begin.Add(within))
 		if last == nil || !cut {
 			if last == nil || last.Reason != failure.Reason || time.Since(reported) >= reportInterval {

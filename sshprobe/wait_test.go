@@ -31,7 +31,7 @@ func newKey(t *testing.T) (ssh.Signer, string) {
 	return signer, string(pem.EncodeToMemory(block))
 }
 
-// listen serves each connection with serve and returns the address.
+// listen calls serve for each connection, and returns the address.
 func listen(t *testing.T, serve func(net.Conn)) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -52,9 +52,9 @@ func listen(t *testing.T, serve func(net.Conn)) string {
 // server is an SSH server that accepts one key.
 type server struct {
 	host ssh.Signer
-	// refusals is how many more logins are refused, shut whether commands are.
-	refusals atomic.Int32
-	shut     bool
+	// refusals is how many more logins are refused. noCommands makes the server reject commands.
+	refusals   atomic.Int32
+	noCommands bool
 	Login
 }
 
@@ -91,7 +91,7 @@ func (s *server) serve(conn net.Conn, config *ssh.ServerConfig) {
 	}
 	go ssh.DiscardRequests(requests)
 	for opened := range channels {
-		if s.shut {
+		if s.noCommands {
 			_ = opened.Reject(ssh.Prohibited, "no")
 			continue
 		}
@@ -141,7 +141,7 @@ func TestWaitSucceedsWhenTheServerHasBooted(t *testing.T) {
 	require.Contains(t, reported.all()[0], " after 0 s: login refused: still booting")
 }
 
-func TestEachReasonIsNamedWithinTheTime(t *testing.T) {
+func TestEachReasonIsReportedInTime(t *testing.T) {
 	other, _ := newKey(t)
 	for name, test := range map[string]struct {
 		login func(*testing.T) Login
@@ -181,7 +181,7 @@ func TestEachReasonIsNamedWithinTheTime(t *testing.T) {
 			login.Address = listen(t, func(conn net.Conn) { _ = conn.Close() })
 			return login
 		}, HungUp, "handshake failed"},
-		"a daemon that shuts this machine out": {func(t *testing.T) Login {
+		"a daemon that throttles this machine": {func(t *testing.T) Login {
 			login := newServer(t).Login
 			login.Address = listen(t, func(conn net.Conn) { say("Not allowed at this time\r\n")(conn); _ = conn.Close() })
 			return login
@@ -203,14 +203,14 @@ func TestEachReasonIsNamedWithinTheTime(t *testing.T) {
 				"MjNuG5N87uRgg6CLrbo5wAdT/y6v0mKV0U2w0WZ2YB/++Tpockg="
 			return login
 		}, HostKeyMismatch, "no common algorithm for host key"},
-		"a login that is not let in": {func(t *testing.T) Login {
+		"a login that is refused": {func(t *testing.T) Login {
 			login := newServer(t).Login
 			login.User = "stranger"
 			return login
 		}, Refused, "unable to authenticate"},
 		"a login that runs nothing": {func(t *testing.T) Login {
 			server := newServer(t)
-			server.shut = true
+			server.noCommands = true
 			return server.Login
 		}, NoCommand, "open a session"},
 	} {
@@ -233,12 +233,12 @@ func TestEachReasonIsNamedWithinTheTime(t *testing.T) {
 	}
 }
 
-// say writes text and keeps the connection.
+// say returns a function that writes text to a connection and keeps it open.
 func say(text string) func(net.Conn) {
 	return func(conn net.Conn) { _, _ = conn.Write([]byte(text)) }
 }
 
-// dropping is an address whose connections get no response: earlier ones fill its queue.
+// dropping returns an address at which connection attempts get no response: earlier connections fill the backlog.
 func dropping(t *testing.T) string {
 	t.Helper()
 	socket, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
@@ -256,11 +256,11 @@ func dropping(t *testing.T) string {
 		}
 		t.Cleanup(func() { require.NoError(t, conn.Close()) })
 	}
-	require.Fail(t, "the queue does not fill")
+	require.Fail(t, "the backlog does not fill")
 	return ""
 }
 
-func TestInvalidKeyFailsAtOnce(t *testing.T) {
+func TestInvalidKeyFailsImmediately(t *testing.T) {
 	server := newServer(t)
 	for name, login := range map[string]Login{
 		"private key": {Address: server.Address, User: "x", PrivateKey: "garbage", HostKey: server.HostKey},
@@ -278,7 +278,7 @@ func TestAnInterruptEndsTheWaitWithTheReason(t *testing.T) {
 	accepted := make(chan struct{}, 10)
 	login := newServer(t).Login
 	login.Address = listen(t, func(conn net.Conn) {
-		// The client has begun its login.
+		// The client has started its login.
 		_, _ = conn.Read(make([]byte, 1))
 		accepted <- struct{}{}
 	})
@@ -310,7 +310,7 @@ func TestAChangedReasonIsReported(t *testing.T) {
 	require.Contains(t, lines[1], " after 1 s: "+string(NotSSH))
 }
 
-func TestAnAttemptThatTheTimeCutsDoesNotHideTheReason(t *testing.T) {
+func TestAttemptCutOffByTheTimeoutDoesNotHideTheReason(t *testing.T) {
 	t.Parallel()
 	var connections atomic.Int32
 	login := newServer(t).Login

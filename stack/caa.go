@@ -8,34 +8,34 @@ import (
 	"strings"
 )
 
-// validationMethod is how Traefik proves to the authority that it serves a name (RFC 8555): by HTTP.
+// validationMethod is the ACME challenge (RFC 8555) that Traefik uses: HTTP.
 const validationMethod = "http-01"
 
 var (
-	// issuerName matches the name of an authority, and the tag of a parameter, of a property issue or
-	// issuewild (RFC 8659).
+	// issuerName matches the name of an authority in an issue or issuewild property (RFC 8659), parameterTag the tag of a
+	// parameter.
 	issuerName   = regexp.MustCompile(`^[A-Za-z0-9]+(-+[A-Za-z0-9]+)*(\.[A-Za-z0-9]+(-+[A-Za-z0-9]+)*)*$`)
 	parameterTag = regexp.MustCompile(`^[A-Za-z0-9]+(-+[A-Za-z0-9]+)*$`)
-	// parameterValue matches what may be in the value of a parameter: printable ASCII but for the semicolon.
+	// parameterValue matches the value of a parameter: printable ASCII except the semicolon.
 	parameterValue = regexp.MustCompile(`^[!-:<-~]*$`)
 	// methodNames matches the value of validationmethods (RFC 8657).
 	methodNames = regexp.MustCompile(`^([A-Za-z0-9-]+(,[A-Za-z0-9-]+)*)?$`)
 )
 
-// issuance is the value of a property issue or issuewild of a CAA record: who may issue (RFC 8659), for
-// which account, and by which methods of validation (RFC 8657).
+// issuance is the value of an issue or issuewild property of a CAA record: which authority may issue (RFC 8659), for
+// which account, and with which validation methods (RFC 8657).
 type issuance struct {
 	// issuer is the authority's name in lower case; "" allows no authority.
 	issuer string
 	// account is the URL of the only account that may request certificates; "" allows any.
 	account string
-	// methods are the allowed methods of validation; nil allows any.
+	// methods are the allowed validation methods; nil allows any.
 	methods []string
 	// others are the parameters that only the authority interprets.
 	others []string
 }
 
-// indexCAA is the index of the CAA record of a name, or -1.
+// indexCAA returns the index of a name's CAA record, or -1.
 func indexCAA(records []DNSRecord, name string) int {
 	return slices.IndexFunc(records, func(record DNSRecord) bool { return record.Type == "CAA" && record.Name == name })
 }
@@ -49,8 +49,8 @@ func issueProperty(value string) (flags, text string, ok bool) {
 	return match[1], match[3], true
 }
 
-// parseIssuance reads the value of a property issue or issuewild. The reason says why it is
-// rejected. A parameter that occurs twice is rejected: no authority issues by it.
+// parseIssuance parses the value of an issue or issuewild property. reason is why it is rejected, or "". A duplicate
+// parameter is rejected, because no authority would issue.
 func parseIssuance(value string) (issued issuance, reason string) {
 	name, parameters, _ := strings.Cut(value, ";")
 	issued.issuer = strings.ToLower(strings.Trim(name, " \t"))
@@ -92,7 +92,7 @@ func parseIssuance(value string) (issued issuance, reason string) {
 	return issued, ""
 }
 
-// String is the value as in a CAA record.
+// String returns the value as in a CAA record.
 func (i issuance) String() string {
 	parts := []string{i.issuer}
 	if i.methods != nil {
@@ -104,8 +104,8 @@ func (i issuance) String() string {
 	return strings.Join(append(parts, i.others...), "; ")
 }
 
-// of reports whether the value names the authority of an ACME directory: by the directory's host, by a
-// domain above that, or by a name in authorities.
+// of reports whether the value names the authority of an ACME directory: by the directory's host, by a parent domain,
+// or by a name in authorities.
 func (i issuance) of(directory string) bool {
 	if !strings.Contains(i.issuer, ".") {
 		return false
@@ -113,9 +113,8 @@ func (i issuance) of(directory string) bool {
 	return within(hostOf(directory), i.issuer) || slices.Contains(authorities[registrable(hostOf(directory))], i.issuer)
 }
 
-// corrected is the value that lets Traefik's account at the authority of an ACME directory have
-// certificates, made from one that names the authority. The reasons say what had to change; without
-// a reason, the value is fine as it is.
+// corrected changes a value that names the authority of an ACME directory so that Traefik's account there can get
+// certificates. reasons describes the changes; it is empty if the value is fine as it is.
 func (i issuance) corrected(directory string) (right issuance, reasons []string) {
 	right = i
 	if i.methods != nil && !slices.Contains(i.methods, validationMethod) {
@@ -129,11 +128,11 @@ func (i issuance) corrected(directory string) (right issuance, reasons []string)
 	return right, reasons
 }
 
-// ownAccount rejects a name that only a CAA record of another stack, above it, covers if that
-// record allows one account only: each stack has an account of its own.
+// ownAccount rejects a name that is covered only by a CAA record of another stack, for a parent domain, if that record
+// allows a single account: each stack has its own account.
 func (v *validator) ownAccount(c *Config, others []siblingStack) {
 	if c.ZoneID == "" {
-		return // the records are made by hand
+		return // an operator creates the records by hand
 	}
 	records := c.DNSRecords
 	for _, name := range c.Names() {
@@ -161,7 +160,7 @@ func (v *validator) ownAccount(c *Config, others []siblingStack) {
 	}
 }
 
-// allowsOneAccount reports whether an authority issues by the values of a CAA record for single accounts only.
+// allowsOneAccount reports whether the values of a CAA record restrict an authority to specific accounts.
 func allowsOneAccount(values []string, directory string) bool {
 	single := false
 	for _, value := range values {

@@ -14,7 +14,7 @@ import (
 	"immutable-infra/server"
 )
 
-// record is a configuration with further records, as JSON, in a zone that the program fills.
+// record is a configuration with additional records, as JSON, in a hosted zone.
 func record(records string, errors map[string]string, more ...string) invalid {
 	change := map[string]string{"zoneId": "Z00000000000000000001", "dnsRecords": "[" + records + "]"}
 	for i := 0; i < len(more); i += 2 {
@@ -23,13 +23,13 @@ func record(records string, errors map[string]string, more ...string) invalid {
 	return invalid{change: change, errors: errors}
 }
 
-// value is a configuration with one record whose value is wrong.
+// value is a configuration with one record that has an invalid value.
 func value(kind, text, reason string) invalid {
 	return record(fmt.Sprintf(`{"name": "a.example.org", "type": %q, "values": [%q]}`, kind, text),
 		map[string]string{"dnsRecords[0].values[0]": reason})
 }
 
-// caaOf is a configuration with a CAA record of the site, with a property issue for each value.
+// caaOf is a configuration with a CAA record for the site that has an issue property for each value.
 func caaOf(errors map[string]string, issues ...string) invalid {
 	return record(caaRecord(issues...), errors)
 }
@@ -43,7 +43,7 @@ func caaRecord(issues ...string) string {
 	return `{"name": "example.org", "type": "CAA", "values": [` + strings.Join(values, ", ") + `]}`
 }
 
-// aliased is a configuration with aliases in a zone that the program fills.
+// aliased is a configuration with aliases in a hosted zone.
 func aliased(errors map[string]string, aliases ...string) invalid {
 	return invalid{
 		change: map[string]string{"zoneId": "Z00000000000000000001", "aliases": `["` + strings.Join(aliases, `", "`) + `"]`},
@@ -58,12 +58,12 @@ func admin(t *testing.T, name, reason string) invalid {
 	}
 }
 
-// set is a configuration with one key that is wrong.
+// set is a configuration with one invalid value.
 func set(key, text, reason string) invalid {
 	return invalid{change: map[string]string{key: text}, errors: map[string]string{key: reason}}
 }
 
-// blocks are different CIDR blocks, as JSON.
+// blocks returns a JSON list of distinct CIDR blocks.
 func blocks(count int) string {
 	var all []string
 	for i := range count {
@@ -72,7 +72,7 @@ func blocks(count int) string {
 	return "[" + strings.Join(all, ", ") + "]"
 }
 
-// sshCertificate is an authorized_keys line with a user's certificate.
+// sshCertificate returns an authorized_keys line with a user certificate.
 func sshCertificate(t *testing.T) string {
 	t.Helper()
 	signer, err := ssh.NewSignerFromKey(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
@@ -84,8 +84,8 @@ func sshCertificate(t *testing.T) string {
 
 const relayed = "smtp.our-site.org"
 
-// failingLate are configurations with well-formed values that would fail after the deployment
-// began, or have another effect than they seem to.
+// failingLate returns configurations with well-formed values that would fail only during the deployment, or that would
+// not have the effect that they seem to have.
 func failingLate(t *testing.T) map[string]invalid {
 	all := map[string]invalid{
 		"C1: AAAA for the site": record(`{"name": "example.org", "type": "AAAA", "values": ["2001:db8::1"]}`,
@@ -97,9 +97,9 @@ func failingLate(t *testing.T) map[string]invalid {
 		"C1: CAA that allows no authority": record(`{"name": "example.org", "type": "CAA", "values": ["0 issue \";\""]}`,
 			map[string]string{"dnsRecords[0].values": "letsencrypt.org"}),
 		"C1: CAA above the site":        record(`{"name": "example.org", "type": "CAA", "values": ["0 issue \"digicert.com\""]}`, map[string]string{"dnsRecords[0].values": "acme-v02.api.letsencrypt.org"}, "domain", "blog.example.org"),
-		"C1: CAA for another way":       record(`{"name": "example.org", "type": "CAA", "values": ["0 issue \"letsencrypt.org; validationmethods=dns-01\""]}`, map[string]string{"dnsRecords[0].values": "by HTTP"}),
+		"C1: CAA for another method":    record(`{"name": "example.org", "type": "CAA", "values": ["0 issue \"letsencrypt.org; validationmethods=dns-01\""]}`, map[string]string{"dnsRecords[0].values": "by HTTP"}),
 		"C1: CAA for another directory": record(`{"name": "example.org", "type": "CAA", "values": ["0 issue \"letsencrypt.org\""]}`, map[string]string{"dnsRecords[0].values": `0 issue "sectigo.com"`}, "acmeDirectory", "https://acme.zerossl.com/v2/DV90"),
-		"C1: CAA of a name alike":       record(`{"name": "example.org", "type": "CAA", "values": ["0 issue \"encrypt.org\""]}`, map[string]string{"dnsRecords[0].values": "letsencrypt.org"}),
+		"C1: CAA of a similar name":     record(`{"name": "example.org", "type": "CAA", "values": ["0 issue \"encrypt.org\""]}`, map[string]string{"dnsRecords[0].values": "letsencrypt.org"}),
 		"C1: CAA without Traefik's method": caaOf(map[string]string{
 			"dnsRecords[0].values": `0 issue "letsencrypt.org; validationmethods=http-01"`,
 		}, "letsencrypt.org; validationmethods=dns-01,tls-alpn-01"),
@@ -145,7 +145,7 @@ func failingLate(t *testing.T) map[string]invalid {
 			"letsencrypt.org; validationmethods=http-01;"),
 		"C1: CAA without quotes":        value("CAA", "0 issue letsencrypt.org", `flags tag "value"`),
 		"C1: CAA without flags":         value("CAA", `issue "letsencrypt.org"`, `flags tag "value"`),
-		"C1: CAA with a misspelt tag":   value("CAA", `0 isue "letsencrypt.org"`, "issuewild"),
+		"C1: CAA with a misspelled tag": value("CAA", `0 isue "letsencrypt.org"`, "issuewild"),
 		"C1: CAA with other flags":      value("CAA", `1 issue "letsencrypt.org"`, "128"),
 		"C1: MX without a priority":     value("MX", "mail.example.org.", "10 mail.example.org."),
 		"C1: MX with an address":        value("MX", "10 192.0.2.1", "priority and a host name"),
@@ -165,7 +165,7 @@ func failingLate(t *testing.T) map[string]invalid {
 		"C1: TXT that is too long":      value("TXT", strings.Repeat("a", 4001), "4,000"),
 		"C1: a value twice":             record(`{"name": "a.example.org", "type": "A", "values": ["192.0.2.1", "192.0.2.1"]}`, map[string]string{"dnsRecords[0].values[1]": "Route 53 rejects"}),
 		"C1: a value twice, with a dot": record(`{"name": "example.org", "type": "MX", "values": ["10 a.example.org", "10 a.example.org."]}`, map[string]string{"dnsRecords[0].values[1]": "Route 53 rejects"}),
-		"C1: CNAME beside another":      record(`{"name": "a.example.org", "type": "CNAME", "values": ["b.example.org."]}, {"name": "a.example.org", "type": "TXT", "values": ["x"]}`, map[string]string{"dnsRecords[0].type": "cannot have a CNAME"}),
+		"C1: CNAME and another record":  record(`{"name": "a.example.org", "type": "CNAME", "values": ["b.example.org."]}, {"name": "a.example.org", "type": "TXT", "values": ["x"]}`, map[string]string{"dnsRecords[0].type": "cannot have a CNAME"}),
 		"C1: CNAME at the top": record(`{"name": "example.org", "type": "CNAME", "values": ["b.example.com."]}`,
 			map[string]string{"dnsRecords[0].type": "top of a zone"}, "domain", "www.example.org"),
 		"C1: CNAME at the top, co.uk": record(`{"name": "example.co.uk", "type": "CNAME", "values": ["b.example.com."]}`,
@@ -183,9 +183,9 @@ func failingLate(t *testing.T) map[string]invalid {
 		"C1: NS above a record": record(`{"name": "sub.example.org", "type": "NS", "values": ["ns1.example.com."]}, {"name": "a.sub.example.org", "type": "TXT", "values": ["x"]}`, map[string]string{"dnsRecords[0].type": "a.sub.example.org"}),
 		"C1: a record outside the zone": record(`{"name": "example.net", "type": "TXT", "values": ["x"]}`,
 			map[string]string{"dnsRecords[0].name": "outside of example.org"}),
-		"C1: a name that ends alike": record(`{"name": "myexample.org", "type": "TXT", "values": ["x"]}`,
+		"C1: a name with the same ending": record(`{"name": "myexample.org", "type": "TXT", "values": ["x"]}`,
 			map[string]string{"dnsRecords[0].name": "outside of example.org"}),
-		"C1: a siblingStack in co.uk": record(`{"name": "other.co.uk", "type": "TXT", "values": ["x"]}`,
+		"C1: a sibling in co.uk": record(`{"name": "other.co.uk", "type": "TXT", "values": ["x"]}`,
 			map[string]string{"dnsRecords[0].name": "outside of example.co.uk"}, "domain", "www.example.co.uk"),
 		"C1: an alias outside the zone": aliased(map[string]string{"aliases[1]": "outside of example.org"},
 			"www.example.org", "www.example.net"),
@@ -274,7 +274,7 @@ func failingLate(t *testing.T) map[string]invalid {
 }
 
 func TestValuesThatWouldFailLateAreRejected(t *testing.T) {
-	refused(t, failingLate(t))
+	requireRejected(t, failingLate(t))
 }
 
 func TestValidValuesCloseToRejectedOnesAreAccepted(t *testing.T) {
@@ -380,7 +380,7 @@ func TestS3HSTSHasOnlyTheConfiguredDirectives(t *testing.T) {
 	require.Equal(t, "max-age=31536000; includeSubDomains", config.HSTS())
 	config.HSTSPreload = true
 	require.Equal(t, "max-age=31536000; includeSubDomains; preload", config.HSTS())
-	require.Equal(t, "max-age=0", (&server.Settings{}).HSTS(), "which revokes an earlier header")
+	require.Equal(t, "max-age=0", (&server.Settings{}).HSTS(), "max-age=0 revokes an earlier header")
 }
 
 func TestS8GrafanasNameBelongsToTheSiteIfItRuns(t *testing.T) {

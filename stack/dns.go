@@ -14,18 +14,18 @@ import (
 var recordTypes = []string{"A", "AAAA", "CAA", "CNAME", "MX", "NS", "SRV", "TXT"}
 
 var (
-	// recordName matches the name of a DNS record. Labels may begin with an underscore, the name with a wildcard.
+	// recordName matches the name of a DNS record. Labels may start with an underscore, the name with a wildcard.
 	recordName = regexp.MustCompile(`^(\*\.)?(_?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
-	// target matches the target of a record.
+	// target matches the host name that a record points to.
 	target = regexp.MustCompile(`^(_?[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.?$`)
 	// caa matches the value of a CAA record (RFC 8659).
 	caa = regexp.MustCompile(`^(\d{1,3}) ([A-Za-z0-9]{1,15}) "([^"]*)"$`)
 )
 
-// caaTags are the properties of CAA records, by their RFCs.
+// caaTags are the registered properties of CAA records.
 var caaTags = []string{"issue", "issuewild", "iodef", "issuemail", "issuevmc", "contactemail", "contactphone"}
 
-// authorities are the names in CAA records of authorities whose ACME directory has another domain, by that domain.
+// authorities maps the domains of ACME directories to the authorities' names in CAA records where the two differ.
 var authorities = map[string][]string{
 	"zerossl.com": {"sectigo.com", "zerossl.com"},
 	"sectigo.com": {"sectigo.com"},
@@ -33,8 +33,8 @@ var authorities = map[string][]string{
 	"actalis.com": {"actalis.it"},
 }
 
-// ownNamesKept rejects aliases that the program uses itself.
-func (v *validator) ownNamesKept(c *Config) {
+// reservedNames rejects aliases that the program uses itself.
+func (v *validator) reservedNames(c *Config) {
 	for i, alias := range c.Aliases {
 		key := indexKey("aliases", i)
 		for _, own := range []string{"monitoring.", "status."} {
@@ -47,8 +47,8 @@ func (v *validator) ownNamesKept(c *Config) {
 	}
 }
 
-// inZone rejects a name that the hosted zone cannot hold. Only the zone's id is known: its name is that of the site or
-// above, but not above the registrable domain.
+// inZone rejects a name that the hosted zone cannot contain. Only the zone's id is known: its name is the site's or a
+// parent domain, up to the registrable domain.
 func (v *validator) inZone(c *Config, key, name string) {
 	zone := registrable(c.Domain)
 	if c.ZoneID == "" || within(strings.TrimPrefix(name, "*."), zone) || !host.MatchString(c.Domain) {
@@ -59,7 +59,7 @@ func (v *validator) inZone(c *Config, key, name string) {
 			v.redacted(key, name), zone, c.Domain), v.toRemove(key))
 }
 
-// registrable is the registrable domain of a name: its last two labels, or three below domains such as co.uk.
+// registrable returns the registrable domain of a name: its last two labels, or three below domains such as co.uk.
 func registrable(name string) string {
 	labels := strings.Split(name, ".")
 	count := 2
@@ -72,7 +72,7 @@ func registrable(name string) string {
 	return strings.Join(labels[max(0, len(labels)-count):], ".")
 }
 
-// dnsRecords validates the further records and completes them.
+// dnsRecords validates the additional records and completes them.
 func (v *validator) dnsRecords(c *Config) {
 	type set struct{ name, kind string }
 	known := map[set]bool{}
@@ -151,7 +151,7 @@ func (v *validator) dnsRecords(c *Config) {
 	v.authority(c)
 }
 
-// delegation rejects the delegation of a name of the site, or of other records.
+// delegation rejects NS records that delegate a name of the site or of another record.
 func (v *validator) delegation(c *Config, key string, record DNSRecord) {
 	if record.Name == registrable(record.Name) {
 		v.add(key+".type",
@@ -176,17 +176,17 @@ func (v *validator) delegation(c *Config, key string, record DNSRecord) {
 }
 
 // authority rejects CAA records that keep the configured authority from issuing a certificate for a name of the site.
-// The relevant set is that of the name or of the nearest one above it (RFC 8659).
+// The relevant record set is the name's or that of the closest parent domain with one (RFC 8659).
 func (v *validator) authority(c *Config) {
-	refused := map[string]bool{}
+	checked := map[string]bool{}
 	for _, name := range c.Names() {
 		for ; name != ""; _, name, _ = strings.Cut(name, ".") {
 			i := indexCAA(c.DNSRecords, name)
 			if i < 0 {
 				continue
 			}
-			if !refused[name] {
-				refused[name] = true
+			if !checked[name] {
+				checked[name] = true
 				v.issuers(c, indexKey("dnsRecords", i)+".values", c.DNSRecords[i].Values)
 			}
 			break
@@ -194,8 +194,8 @@ func (v *validator) authority(c *Config) {
 	}
 }
 
-// issuers rejects the values of a CAA record that counts for a name of the site if none of them
-// lets Traefik's account have certificates. Without a property issue, every authority may issue.
+// issuers rejects the values of a CAA record that applies to a name of the site if none of them lets Traefik's
+// account get certificates. Without an issue property, every authority may issue.
 func (v *validator) issuers(c *Config, key string, values []string) {
 	authority := fmt.Sprintf("the authority of acmeDirectory (%s)", hostOf(c.ACMEDirectory))
 	at, command := 0, fmt.Sprintf("0 issue %q", identity(c.ACMEDirectory))
@@ -209,7 +209,7 @@ func (v *validator) issuers(c *Config, key string, values []string) {
 		found = true
 		issued, reason := parseIssuance(text)
 		if reason != "" {
-			return // said of the value itself
+			return // already reported for the value itself
 		}
 		if !issued.of(c.ACMEDirectory) {
 			continue
@@ -233,7 +233,7 @@ func (v *validator) issuers(c *Config, key string, values []string) {
 	}
 }
 
-// identity is a name by which CAA records know the authority of an ACME directory.
+// identity returns a name of an ACME directory's authority in CAA records.
 func identity(directory string) string {
 	name := registrable(hostOf(directory))
 	if names := authorities[name]; len(names) > 0 {
@@ -242,14 +242,14 @@ func identity(directory string) string {
 	return name
 }
 
-// valueExamples are values of records, by their types.
+// valueExamples maps record types to example values.
 var valueExamples = map[string]string{
 	"A": "192.0.2.7", "AAAA": "2001:db8::7", "CAA": `0 issue "letsencrypt.org"`, "CNAME": "www.example.org.",
 	"MX": "10 mail.example.org.",
 	"NS": "ns1.example.org.", "SRV": "10 5 5060 sip.example.org.", "TXT": "v=spf1 -all",
 }
 
-// recordValues validates the values of a record by its type, and ends names in them with the dot of a zone file.
+// recordValues validates the values of a record by its type, and completes names in them with a trailing dot.
 func (v *validator) recordValues(key string, record *DNSRecord) {
 	for i, value := range record.Values {
 		at := indexKey(key+".values", i)
@@ -263,10 +263,10 @@ func (v *validator) recordValues(key string, record *DNSRecord) {
 	}
 }
 
-// recordValue completes the value of a record. The reason is why it is rejected, or "".
+// recordValue completes the value of a record. reason is why it is rejected, or "".
 func recordValue(kind, value string) (completed, reason string) {
 	fields := strings.Fields(value)
-	// numbers reports whether the first fields are numbers of 16 bits, and a name follows.
+	// numbers reports whether the value consists of count 16-bit numbers and a name.
 	numbers := func(count int) bool {
 		if len(fields) != count+1 {
 			return false
@@ -336,5 +336,5 @@ func caaReason(value string) string {
 	return ""
 }
 
-// isTarget reports whether a name can be a target. A number as the last label is an address.
+// isTarget reports whether a record can point to a name. Names whose last label is numeric are addresses.
 func isTarget(name string) bool { return len(name) <= 254 && target.MatchString(name) }

@@ -6,13 +6,13 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// minimumPulumi is the first release with everything that the program requires of the engine. Above all, the engine
-// must delete replaced resources last, and keep them after a failed step: before 3.46, the update after a failed one
-// would begin by deleting the active server.
+// minimumPulumi is the first release that meets the program's requirements. Above all, the engine must delete replaced
+// resources last, and keep them after a failed step: before 3.46, the update after a failed one would start by deleting
+// the active server.
 const minimumPulumi = "3.250.0"
 
-// RequirePulumi fails if the engine is too old. Pulumi itself checks requiredPulumiVersion in Pulumi.yaml, which much
-// older releases ignore.
+// RequirePulumi fails if the engine is too old. Pulumi also checks requiredPulumiVersion in Pulumi.yaml, but much older
+// releases ignore it.
 func RequirePulumi(ctx *pulumi.Context) error {
 	if err := ctx.RequirePulumiVersion(">=" + minimumPulumi); err != nil {
 		return fmt.Errorf("this program needs Pulumi %[2]s or newer; nothing was changed. Install it: "+

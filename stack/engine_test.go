@@ -19,7 +19,7 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// engine is an engine of some version. Without a version, it does not know the request.
+// engine is a Pulumi engine of a given version. Without a version, it does not implement the request.
 type engine struct {
 	pulumirpc.UnimplementedEngineServer
 	version string
@@ -37,8 +37,8 @@ func (e engine) RequirePulumiVersion(
 	return &pulumirpc.RequirePulumiVersionResponse{}, nil
 }
 
-// asked is the program's request to an engine.
-func asked(t *testing.T, version string) error {
+// requirePulumi runs RequirePulumi against an engine of a given version.
+func requirePulumi(t *testing.T, version string) error {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -58,19 +58,19 @@ func asked(t *testing.T, version string) error {
 }
 
 func TestErrorOfOldPulumiNamesTheMinimumVersion(t *testing.T) {
-	for version, said := range map[string]string{
+	for version, message := range map[string]string{
 		"3.249.9": `Pulumi CLI version 3.249.9 does not satisfy the version range ">=3.250.0"`,
 		"3.45.0":  "Pulumi CLI version 3.45.0",
 		"2.999.0": "Pulumi CLI version 2.999.0",
 		"":        "Please upgrade the Pulumi CLI",
 	} {
-		err := asked(t, version)
-		require.ErrorContains(t, err, said)
+		err := requirePulumi(t, version)
+		require.ErrorContains(t, err, message)
 		require.ErrorContains(t, err, "this program needs Pulumi 3.250.0 or newer")
 		require.ErrorContains(t, err, "curl -fsSL https://get.pulumi.com | sh -s -- --version 3.250.0")
 	}
 	for _, version := range []string{"3.250.0", "v3.250.0", "3.251.1", "4.0.0"} {
-		require.NoError(t, asked(t, version), version)
+		require.NoError(t, requirePulumi(t, version), version)
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// FuzzParse parses lines of a key and its value, which replace those of a valid configuration.
+// FuzzParse parses a valid configuration in which one key has an arbitrary value.
 func FuzzParse(f *testing.F) {
 	for _, key := range append(Keys(), regionKey) {
 		for _, value := range []string{"", "true", "-1", "[]", "{}", "null", `["a"]`, `{"a":{"b":["c"]}}`, "production"} {
@@ -27,11 +27,11 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		require.NotNil(t, config)
-		require.True(t, slices.Contains(Keys(), key) || key == regionKey, "a key that is not known is refused")
+		require.True(t, slices.Contains(Keys(), key) || key == regionKey, "an unknown key must be rejected")
 	})
 }
 
-// FuzzStackFile parses the file of another stack.
+// FuzzStackFile parses the configuration file of another stack.
 func FuzzStackFile(f *testing.F) {
 	for _, seed := range []string{
 		"config:\n  p:domain: example.org\n  p:admins: [{name: a}]\n", "config:\n  p:a: {secure: v1}\n  p:b: ~\n  1: 2\n",

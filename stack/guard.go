@@ -18,8 +18,8 @@ import (
 	"immutable-infra/internal/rehearsal"
 )
 
-// guard rejects well-formed values that do not belong in this stack: settings of the local cloud
-// and documentation placeholders in a stack on AWS, and names of another stack in any.
+// guard rejects well-formed values that do not belong in this stack: settings of the local cloud and documentation
+// placeholders in stacks on AWS, and names of another stack in all stacks.
 func (v *validator) guard(c *Config) {
 	others := v.siblingStacks()
 	if !rehearsal.Stack(v.stack) {
@@ -46,37 +46,37 @@ const (
 	placeholderKey  = "AAAAC3NzaC1lZDI1NTE5AAAAIJU2/6nTQqvHTrqXBhq7bDFXS2jvfi5D9ZMWpY0bK3Qh"
 )
 
-// unreachable are the domains that do not resolve on the Internet (RFC 2606, RFC 6761, RFC 6762, RFC 8375, and
-// .internal, which ICANN reserved for private use).
-var unreachable = []string{"test", "example", "invalid", "localhost", "local", "internal", "home.arpa"}
+// privateDomains do not resolve on the Internet (RFC 2606, RFC 6761, RFC 6762, RFC 8375, and .internal, which ICANN
+// reserved for private use).
+var privateDomains = []string{"test", "example", "invalid", "localhost", "local", "internal", "home.arpa"}
 
-// documentation are the domains of examples (RFC 2606).
-var documentation = []string{"example.com", "example.net", "example.org"}
+// exampleDomains are reserved for documentation (RFC 2606).
+var exampleDomains = []string{"example.com", "example.net", "example.org"}
 
-// benchmarks is the address range of the local cloud (RFC 2544).
-const benchmarks = "198.18.0.0/15"
+// localBlock is the address range of the local cloud, which RFC 2544 reserves for benchmarks.
+const localBlock = "198.18.0.0/15"
 
-// documentationBlocks are the addresses of examples (RFC 5737).
-var documentationBlocks = []string{"192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24"}
+// exampleBlocks are reserved for documentation (RFC 5737).
+var exampleBlocks = []string{"192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24"}
 
-// realNames rejects names of the local cloud and of examples.
+// realNames rejects names of the local cloud and names from the documentation.
 func (v *validator) realNames(c *Config) {
 	check := func(key, value, host, write, example string) {
-		for _, domain := range unreachable {
+		for _, domain := range privateDomains {
 			if within(host, domain) {
 				v.add(key,
 					fmt.Sprintf("%s is in the domain .%s, which does not resolve on the Internet; %s", v.redacted(key, value), domain,
 						write), v.toSet(key, example))
 			}
 		}
-		for _, domain := range documentation {
+		for _, domain := range exampleDomains {
 			if within(host, domain) {
 				v.add(key, fmt.Sprintf("%s is a documentation placeholder; %s", v.redacted(key, value), write),
 					v.toSet(key, example))
 			}
 		}
 		if address, err := netip.ParseAddr(host); err == nil &&
-			(address.IsLoopback() || netip.MustParsePrefix(benchmarks).Contains(address)) {
+			(address.IsLoopback() || netip.MustParsePrefix(localBlock).Contains(address)) {
 			v.add(key, fmt.Sprintf("%s is an address of this machine only; %s", v.redacted(key, value), write),
 				v.toSet(key, example))
 		}
@@ -108,13 +108,13 @@ func (v *validator) realNames(c *Config) {
 		"write the URL that is shown in Splunk On-Call", "")
 }
 
-// within reports whether a name is a domain or below it, whatever its case and with or without a dot at its end.
+// within reports whether a name is a domain or below it, regardless of case and of a trailing dot.
 func within(name, domain string) bool {
 	name = strings.TrimSuffix(strings.ToLower(name), ".")
 	return name == domain || strings.HasSuffix(name, "."+domain)
 }
 
-// hostOf is the host of a URL, or "".
+// hostOf returns the host of a URL, or "".
 func hostOf(address string) string {
 	parsed, err := url.Parse(address)
 	if err != nil {
@@ -123,22 +123,22 @@ func hostOf(address string) string {
 	return parsed.Hostname()
 }
 
-// realFiles rejects files of the local cloud, and the key of examples.
+// realFiles rejects files of the local cloud, and the key from the documentation.
 func (v *validator) realFiles(c *Config) {
-	const made = " belongs to the local cloud; "
+	const belongs = " belongs to the local cloud; "
 	if ofLocalCloud(c.ACMECA) {
-		v.add("acmeCA", v.redacted("acmeCA", c.ACMECA)+made+"write a file of the real authority's roots, or leave it out",
+		v.add("acmeCA", v.redacted("acmeCA", c.ACMECA)+belongs+"write a file of the real authority's roots, or leave it out",
 			v.toRemove("acmeCA"))
 	}
 	if ofLocalCloud(c.SiteDir) {
-		v.add("siteDir", v.redacted("siteDir", c.SiteDir)+made+"write the path of the Jekyll site",
+		v.add("siteDir", v.redacted("siteDir", c.SiteDir)+belongs+"write the path of the Jekyll site",
 			v.toSet("siteDir", Defaults().SiteDir))
 	}
 	for i, admin := range c.Admins {
 		for j, entry := range admin.Keys {
 			key := indexKey(indexKey("admins", i)+".keys", j)
 			if _, isFile := keyFile(entry); isFile && ofLocalCloud(entry) {
-				v.add(key, v.redacted(key, entry)+made+"write your own public key", v.toSet(key, ownKey))
+				v.add(key, v.redacted(key, entry)+belongs+"write your own public key", v.toSet(key, ownKey))
 			}
 			lines, _ := authorizedKeys(entry)
 			if slices.ContainsFunc(lines, isPlaceholderKey) {
@@ -157,7 +157,7 @@ func isPlaceholderKey(line string) bool {
 	return err == nil && strings.Contains(string(ssh.MarshalAuthorizedKey(key)), placeholderKey)
 }
 
-// realAddresses rejects blocks that cannot reach a server on AWS.
+// realAddresses rejects CIDR blocks from which no machine could reach a server on AWS.
 func (v *validator) realAddresses(c *Config) {
 	for i, block := range c.SSHAllowFrom {
 		prefix, err := netip.ParsePrefix(block)
@@ -170,18 +170,18 @@ func (v *validator) realAddresses(c *Config) {
 			return other.Contains(prefix.Addr()) && prefix.Bits() >= other.Bits()
 		}
 		const write = "write the block of the machine that runs pulumi"
-		if in(benchmarks) {
-			v.add(key, fmt.Sprintf("%s is in %s, which the local cloud uses; %s", v.redacted(key, block), benchmarks, write),
+		if in(localBlock) {
+			v.add(key, fmt.Sprintf("%s is in %s, which the local cloud uses; %s", v.redacted(key, block), localBlock, write),
 				v.toSet(key, ownAddress))
 		}
-		if slices.ContainsFunc(documentationBlocks, in) {
+		if slices.ContainsFunc(exampleBlocks, in) {
 			v.add(key, fmt.Sprintf("%s is a documentation placeholder; %s", v.redacted(key, block), write),
 				v.toSet(key, ownAddress))
 		}
 	}
 }
 
-// realIDs rejects the zone and the image of the local cloud, and those of examples.
+// realIDs rejects the zone and the image of the local cloud, and those from the documentation.
 func (v *validator) realIDs(c *Config, others []siblingStack) {
 	check := func(key, id, placeholder, write, example string, of func(*Config) string) {
 		if id == placeholder {
@@ -204,12 +204,12 @@ func (v *validator) realIDs(c *Config, others []siblingStack) {
 		func(other *Config) string { return other.AMI })
 }
 
-// ownNames rejects names of other stacks: each update would take them from the other stack.
+// ownNames rejects names of other stacks: each update would move them from the other stack to this one.
 func (v *validator) ownNames(c *Config, others []siblingStack) {
-	refused := map[string]bool{}
-	refuse := func(key, what, write string, other siblingStack, commands ...string) {
-		if !refused[key] {
-			refused[key] = true
+	rejected := map[string]bool{}
+	reject := func(key, what, write string, other siblingStack, commands ...string) {
+		if !rejected[key] {
+			rejected[key] = true
 			v.add(key, fmt.Sprintf("%s belongs to the stack %s (%s); %s", what, other.stack, other.file, write), commands...)
 		}
 	}
@@ -222,13 +222,13 @@ func (v *validator) ownNames(c *Config, others []siblingStack) {
 			alias := i - 1
 			switch {
 			case i == 0:
-				refuse("domain", v.redacted("domain", name), "write one that no other stack has", other,
+				reject("domain", v.redacted("domain", name), "write one that no other stack has", other,
 					v.toSet("domain", v.stack+".YOUR-DOMAIN"))
 			case alias < len(c.Aliases):
 				key := indexKey("aliases", alias)
-				refuse(key, v.redacted(key, name), "write one that no other stack has, or remove it", other, v.toRemove(key))
+				reject(key, v.redacted(key, name), "write one that no other stack has, or remove it", other, v.toRemove(key))
 			default:
-				refuse("domain", v.redacted("domain", name)+", which the domain implies,",
+				reject("domain", v.redacted("domain", name)+", which the domain implies,",
 					"write a domain with names that no other stack has", other, v.toSet("domain", v.stack+".YOUR-DOMAIN"))
 			}
 		}
@@ -238,13 +238,13 @@ func (v *validator) ownNames(c *Config, others []siblingStack) {
 		for i, record := range c.DNSRecords {
 			if slices.Contains(theirs, record.Name) {
 				key := indexKey("dnsRecords", i)
-				refuse(key+".name", v.redacted(key, record.Name), "write its records into "+other.file, other, v.toRemove(key))
+				reject(key+".name", v.redacted(key, record.Name), "write its records into "+other.file, other, v.toRemove(key))
 			}
 		}
 	}
 }
 
-// names are all names of a site, among them those of Grafana and the status page, which it may have later.
+// names returns all names of a site, including that of the status page, even if it has none yet.
 func names(c *Config) []string {
 	if c.Domain == "" {
 		return nil
@@ -258,8 +258,8 @@ type siblingStack struct {
 	config      *Config
 }
 
-// siblingStacks are the stacks whose files are beside this one's. Encrypted and invalid values there are ignored; a
-// file that is not YAML is a problem, since it may have names of this stack.
+// siblingStacks returns the stacks whose files are in the same directory. Encrypted and invalid values in them are
+// ignored; a file that is not valid YAML is a problem, because it may contain names of this stack.
 func (v *validator) siblingStacks() []siblingStack {
 	entries, err := os.ReadDir(v.directory)
 	if err != nil {
@@ -286,7 +286,7 @@ func (v *validator) siblingStacks() []siblingStack {
 	return others
 }
 
-// readFile reads the plain values of a stack's file, in the form in which Pulumi passes them to a program.
+// readFile reads the unencrypted values of a stack's file, in the form in which Pulumi passes them to a program.
 func readFile(path, project string) (map[string]string, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
@@ -298,23 +298,23 @@ func readFile(path, project string) (map[string]string, error) {
 	var mistyped *yaml.TypeError
 	switch err := yaml.Unmarshal(content, &file); {
 	case errors.As(err, &mistyped):
-		// Its text would show values.
+		// The error's text would show values.
 		return nil, errors.New("config is not a map with each key once")
 	case err != nil:
 		return nil, err
 	}
 	values := map[string]string{}
 	for key, value := range file.Config {
-		if text, ok := handedOver(value); ok {
+		if text, ok := rawValue(value); ok {
 			values[strings.TrimPrefix(key, project+":")] = text
 		}
 	}
 	return values, nil
 }
 
-// handedOver is a value of a stack's file in the form in which Pulumi passes it to a program. It is not ok for an
-// encrypted or empty one.
-func handedOver(value any) (text string, ok bool) {
+// rawValue converts a value of a stack's file to the form in which Pulumi passes it to a program. ok is false if it is
+// encrypted or empty.
+func rawValue(value any) (text string, ok bool) {
 	switch value := value.(type) {
 	case nil:
 		return "", false

@@ -9,13 +9,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// pinnedStack is the file of a stack of our-site.org whose CAA record has these parameters.
+// pinnedStack returns the file of a stack with the domain our-site.org whose CAA record has these parameters.
 func pinnedStack(parameters string) string {
 	return "config:\n  immutable-infra:domain: our-site.org\n  immutable-infra:dnsRecords: [{name: our-site.org, type: " +
 		"CAA, values: ['0 issue \"letsencrypt.org" + parameters + "\"']}]\n"
 }
 
-// below is the change to a stack below our-site.org, with records.
+// below returns the changes that turn a configuration into one for a subdomain of our-site.org, with records.
 func below(records ...string) map[string]string {
 	return map[string]string{
 		"domain":     "test.our-site.org",
@@ -24,7 +24,7 @@ func below(records ...string) map[string]string {
 	}
 }
 
-// misplaced are configurations that are well formed, but not in their stack.
+// misplaced returns configurations that are well-formed, but do not belong in their stack.
 func misplaced(t *testing.T) map[string]invalid {
 	const testStack = "config:\n  immutable-infra:domain: test.our-site.org\n  immutable-infra:aliases: " +
 		"[www.test.our-site.org]\n"
@@ -34,7 +34,7 @@ func misplaced(t *testing.T) map[string]invalid {
 	pinned := map[string]string{
 		"Pulumi.production.yaml": pinnedStack(`; accounturi=https://acme-v02.api.letsencrypt.org/acme/acct/1`),
 	}
-	beside := func(text string) map[string]string { return map[string]string{"Pulumi.test.yaml": text} }
+	testFile := func(text string) map[string]string { return map[string]string{"Pulumi.test.yaml": text} }
 	return map[string]invalid{
 		"the local cloud's domain in production": {
 			stack:  "production",
@@ -209,26 +209,26 @@ func misplaced(t *testing.T) map[string]invalid {
 		},
 		"test's name in production": {stack: "production", change: map[string]string{
 			"aliases": `["www.our-site.org", "test.our-site.org"]`,
-		}, files: beside(testStack), errors: map[string]string{"aliases[1]": "Pulumi.test.yaml"}},
+		}, files: testFile(testStack), errors: map[string]string{"aliases[1]": "Pulumi.test.yaml"}},
 		"aliases as pulumi config set": {
 			stack:  "production",
 			change: map[string]string{"aliases": `["b.our-site.org"]`},
-			files: beside("config:\n  immutable-infra:domain: test.our-site.org\n  immutable-infra:aliases: " +
+			files: testFile("config:\n  immutable-infra:domain: test.our-site.org\n  immutable-infra:aliases: " +
 				"'[\"b.our-site.org\"]'\n"),
 			errors: map[string]string{"aliases[0]": "Pulumi.test.yaml"},
 		},
 		"the name of test's monitoring": {
 			stack:  "production",
 			change: map[string]string{"domain": "monitoring.test.our-site.org"},
-			files:  beside(testStack),
+			files:  testFile(testStack),
 			errors: map[string]string{"domain": "the stack test"},
 		},
 		"the name of test's status page": {stack: "production", change: map[string]string{
 			"aliases": `["status.test.our-site.org"]`,
-		}, files: beside(testStack), errors: map[string]string{"aliases[0]": "the stack test"}},
+		}, files: testFile(testStack), errors: map[string]string{"aliases[0]": "the stack test"}},
 		"test has that of the status page": {
 			stack:  "production",
-			files:  beside("config:\n  immutable-infra:domain: status.our-site.org\n"),
+			files:  testFile("config:\n  immutable-infra:domain: status.our-site.org\n"),
 			errors: map[string]string{"domain": `"status.our-site.org", which the domain implies,`},
 		},
 		"production's records in test": {stack: "test", change: map[string]string{
@@ -244,30 +244,30 @@ func misplaced(t *testing.T) map[string]invalid {
 		},
 		"another stack that is no YAML": {
 			stack:  "production",
-			files:  beside("config:\n  a: [\n"),
+			files:  testFile("config:\n  a: [\n"),
 			errors: map[string]string{"Pulumi.test.yaml": "cannot be read (yaml: line"},
 		},
 		"another stack that is a list": {
 			stack:  "local",
-			files:  beside("config: [secret]\n"),
+			files:  testFile("config: [secret]\n"),
 			errors: map[string]string{"Pulumi.test.yaml": "config is not a map with each key once"},
 		},
 		"another stack with a key twice": {
 			stack:  "production",
-			files:  beside("config:\n  a: 1\n  a: 2\n"),
+			files:  testFile("config:\n  a: 1\n  a: 2\n"),
 			errors: map[string]string{"Pulumi.test.yaml": "config is not a map with each key once"},
 		},
 	}
 }
 
 func TestValuesOfOtherStacksAndDocumentationAreRejected(t *testing.T) {
-	refused(t, misplaced(t))
+	requireRejected(t, misplaced(t))
 }
 
 func TestStacksWithOwnValuesAreAccepted(t *testing.T) {
 	for name, test := range map[string]invalid{
 		"alone": {stack: "production"},
-		"beside the others": {stack: "production", files: map[string]string{
+		"with other stacks": {stack: "production", files: map[string]string{
 			"Pulumi.test.yaml": "config:\n  immutable-infra:domain: test.our-site.org\n  immutable-infra:zoneId: " +
 				"Z00000000000000000001\n",
 			"Pulumi.local.yaml":      "config:\n  immutable-infra:domain: site.localcloud.test\n",
@@ -319,7 +319,7 @@ func TestStacksWithOwnValuesAreAccepted(t *testing.T) {
 	}
 }
 
-// stackOf is a stack of the repository, possibly under another name.
+// stackOf returns the problems of a stack of the repository, possibly under another name.
 func stackOf(t *testing.T, root, file, name string) Problems {
 	t.Helper()
 	values, err := readFile(filepath.Join(root, file), "immutable-infra")

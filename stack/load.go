@@ -16,8 +16,8 @@ import (
 	"immutable-infra/server"
 )
 
-// Load reads, completes and validates the configuration of the program's stack, and guards it: see guard. Its error
-// names every problem.
+// Load reads, completes and validates the configuration of the program's stack, and applies the guards: see guard. Its
+// error names every problem.
 func Load(ctx *pulumi.Context) (*Config, error) {
 	values := map[string]string{}
 	for _, key := range append(Keys(), regionKey) {
@@ -54,7 +54,7 @@ func Keys() []string {
 }
 
 // Parse reads a configuration from raw values, as Pulumi passes them to a program: strings as they are, lists and
-// objects as JSON. A missing key has its default. The error is of type Problems.
+// objects as JSON. Missing keys get their defaults. The error is of type Problems.
 func Parse(values map[string]string) (*Config, error) {
 	return parse(source{}, values)
 }
@@ -64,7 +64,7 @@ func parse(from source, values map[string]string) (*Config, error) {
 	config := v.read(values)
 	misread := slices.Clone(v.problems)
 
-	// The guards see the paths of key files, which validate replaces by their lines.
+	// The guards must see the paths of key files, which validate replaces by the files' lines.
 	guards := &validator{source: from}
 	if from.stack != "" {
 		guards.guard(config)
@@ -74,7 +74,7 @@ func parse(from source, values map[string]string) (*Config, error) {
 	}
 
 	v.validate(config)
-	// A key that could not be read has its default, whose problems do not count.
+	// A key that could not be read has its default value, whose problems do not count.
 	problems := append(misread,
 		slices.DeleteFunc(v.problems[len(misread):], func(p Problem) bool { return misread.names(p.Key) })...)
 	problems = append(problems, guards.problems...)
@@ -85,7 +85,7 @@ func parse(from source, values map[string]string) (*Config, error) {
 	return config, nil
 }
 
-// read decodes raw values. A key that cannot be read has its default.
+// read decodes raw values. A key that cannot be read gets its default.
 func (v *validator) read(values map[string]string) *Config {
 	config := Defaults()
 	config.Region = values[regionKey]
@@ -104,8 +104,8 @@ func (v *validator) read(values map[string]string) *Config {
 	return &config
 }
 
-// plainSecrets rejects secrets in plain text. Pulumi itself would do so for keys with a type, but also for those that
-// are not set.
+// plainSecrets rejects secrets in plain text. Pulumi itself does so for keys with a declared type, but then also for
+// keys that are not set.
 func (v *validator) plainSecrets(values map[string]string) {
 	for _, key := range Keys() {
 		if isSecret(key) && values[key] != "" && !v.encrypted(key) {
@@ -114,15 +114,15 @@ func (v *validator) plainSecrets(values map[string]string) {
 	}
 }
 
-// setting is a field of a configuration that has a key of the project's own.
+// setting is a field of a configuration that has a key in the project's namespace.
 type setting struct {
 	key   string
 	value reflect.Value
-	// low and high are the lowest and the highest number; both are 0 for any.
+	// low and high are the bounds of a number, inclusive; both are 0 if there are none.
 	low, high int
 }
 
-// settings lists the fields that have a key. Their values are those of the configuration itself.
+// settings lists the fields that have a key. Setting their values modifies the configuration.
 func (c *Config) settings() []setting {
 	var settings []setting
 	for _, part := range []any{c, &c.secret} {
@@ -150,8 +150,8 @@ func isSecret(key string) bool {
 	})
 }
 
-// assign decodes a raw value into its field. Pulumi.yaml declares no types: Pulumi would check one key at a time,
-// before it runs the program.
+// assign decodes a raw value into its field. Pulumi.yaml declares no types, because Pulumi would then report only one
+// invalid key at a time, before it runs the program.
 func (v *validator) assign(key string, field reflect.Value, raw string) {
 	switch old := field.Interface().(type) {
 	case string:
@@ -188,7 +188,7 @@ func (v *validator) assign(key string, field reflect.Value, raw string) {
 func (v *validator) decode(key string, field reflect.Value, raw, form string) {
 	decoder := json.NewDecoder(strings.NewReader(raw))
 	decoder.DisallowUnknownFields()
-	// A separate value, so that a list that fails half-way leaves nothing behind.
+	// Decode into a separate value, so that a failure halfway through a list leaves the field unchanged.
 	value := reflect.New(field.Type())
 	err := decoder.Decode(value.Interface())
 	if err == nil && !decoder.More() {
@@ -199,7 +199,7 @@ func (v *validator) decode(key string, field reflect.Value, raw, form string) {
 	var mistyped *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &mistyped) && mistyped.Field != "":
-		// The rest of Value would quote the value.
+		// The rest of mistyped.Value would quote the value.
 		found, _, _ := strings.Cut(mistyped.Value, " ")
 		what = fmt.Sprintf("is not %s: %s holds a %s", form, mistyped.Field, found)
 	case errors.As(err, &mistyped) && json.Valid([]byte(raw)):
@@ -210,7 +210,7 @@ func (v *validator) decode(key string, field reflect.Value, raw, form string) {
 	v.add(key, what+"; write one", v.toSet(key, examples(key, "")))
 }
 
-// examples are valid values of keys without a default.
+// examples returns a valid value for a key that has no default.
 func examples(key, fallback string) string {
 	switch key {
 	case "domain":
@@ -275,7 +275,7 @@ func unknownKeys(project, encoded string) ([]string, error) {
 	return unknown, nil
 }
 
-// suggestion names the known key that a misspelt one resembles.
+// suggestion names the known key that a misspelled one resembles.
 func suggestion(key string, known []string) string {
 	for _, candidate := range known {
 		if strings.EqualFold(strings.NewReplacer("-", "", "_", "").Replace(key), candidate) || distance(key, candidate) <= 2 {
@@ -285,7 +285,7 @@ func suggestion(key string, known []string) string {
 	return "Pulumi.yaml lists the valid ones; remove it"
 }
 
-// distance is the Levenshtein distance of two keys.
+// distance returns the Levenshtein distance between two keys.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

@@ -27,7 +27,7 @@ import (
 	"immutable-infra/server"
 )
 
-// publicKey is an authorized_keys line.
+// publicKey returns an authorized_keys line.
 func publicKey(t *testing.T) string {
 	t.Helper()
 	key, err := ssh.NewPublicKey(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)).Public())
@@ -42,13 +42,13 @@ func inProject(t *testing.T) {
 	require.NoError(t, os.Mkdir("site", 0o755))
 }
 
-// ours replaces the documentation's placeholders by a stack's own values.
+// ours replaces the documentation's placeholders by values for a real stack.
 var ours = map[string]string{
 	"domain": "our-site.org", "acmeEmail": "ada@our-site.org", "sshAllowFrom": `["100.64.7.7/32"]`,
 	"ami": "ami-00000000000000001",
 }
 
-// valid is the minimal configuration of a stack.
+// valid returns the minimal configuration of a stack.
 func valid(t *testing.T) map[string]string {
 	t.Helper()
 	return map[string]string{
@@ -152,7 +152,7 @@ func TestTheRootsOfAnAuthorityAreReadFromTheirFile(t *testing.T) {
 	require.Equal(t, string(root)+string(root), config.ACMERoots)
 }
 
-// certificate is a self-signed certificate, in PEM.
+// certificate returns a self-signed certificate in PEM.
 func certificate(t *testing.T) []byte {
 	t.Helper()
 	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
@@ -166,15 +166,15 @@ func certificate(t *testing.T) []byte {
 type invalid struct {
 	// stack is the stack's name. Without one, checks that depend on it are skipped.
 	stack string
-	// change and remove modify a valid one; files are beside it.
+	// change and remove modify a valid configuration; files are created in the project's directory.
 	change map[string]string
 	remove []string
 	files  map[string]string
-	// errors are parts of the problem of each key that has one.
+	// errors maps each key that has a problem to a part of its message.
 	errors map[string]string
 }
 
-// malformed are configurations that are wrong in any stack.
+// malformed returns configurations that are invalid in any stack.
 func malformed(t *testing.T) map[string]invalid {
 	key := publicKey(t)
 	return map[string]invalid{
@@ -202,7 +202,7 @@ func malformed(t *testing.T) map[string]invalid {
 			change: map[string]string{"domain": "192.0.2.1"},
 			errors: map[string]string{"domain": "host name"},
 		},
-		"aliases that are no list": {
+		"aliases that are not a list": {
 			change: map[string]string{"aliases": "www.example.org"},
 			errors: map[string]string{"aliases": "a list of strings"},
 		},
@@ -218,7 +218,7 @@ func malformed(t *testing.T) map[string]invalid {
 			change: map[string]string{"admins": `{"admin": "key"}`},
 			errors: map[string]string{"admins": "a list of {name, keys}"},
 		},
-		"a misspelt field of an admin": {
+		"a misspelled field of an admin": {
 			change: map[string]string{"admins": `[{"name": "admin", "key": "x"}]`},
 			errors: map[string]string{"admins": `unknown field "key"`},
 		},
@@ -244,7 +244,7 @@ func malformed(t *testing.T) map[string]invalid {
 			change: map[string]string{"admins": `[{"name": "admin", "keys": []}]`},
 			errors: map[string]string{"admins[0].keys": "no key"},
 		},
-		"a key that is none": {
+		"a value that is not a key": {
 			change: map[string]string{"admins": `[{"name": "admin", "keys": ["AAAA"]}]`},
 			errors: map[string]string{"admins[0].keys[0]": "authorized_keys line"},
 		},
@@ -320,7 +320,7 @@ func malformed(t *testing.T) map[string]invalid {
 			change: map[string]string{"vpcCidr": "10.42.0.0/28"},
 			errors: map[string]string{"vpcCidr": "/16 to /24"},
 		},
-		"a site that is not there": {
+		"a missing site directory": {
 			change: map[string]string{"siteDir": "blog"},
 			errors: map[string]string{"siteDir": `"blog" is no directory`},
 		},
@@ -340,7 +340,7 @@ func malformed(t *testing.T) map[string]invalid {
 			change: map[string]string{"backupVersionsKept": "1000"},
 			errors: map[string]string{"backupVersionsKept": "to 100"},
 		},
-		"a region that is none": {
+		"a value that is not a region": {
 			change: map[string]string{"aws:region": "europe"},
 			errors: map[string]string{"aws:region": "eu-central-1"},
 		},
@@ -352,7 +352,7 @@ func malformed(t *testing.T) map[string]invalid {
 			change: map[string]string{"backupInterval": "601"},
 			errors: map[string]string{"backupInterval": "from 15 to 600"},
 		},
-		"a misspelt key": {
+		"a misspelled key": {
 			change: map[string]string{"instancetype": "t3.micro"},
 			errors: map[string]string{"instancetype": "did you mean instanceType?"},
 		},
@@ -418,7 +418,7 @@ func malformed(t *testing.T) map[string]invalid {
 			change: map[string]string{"serverBoundary": "immutable-infra-server-production"},
 			errors: map[string]string{"serverBoundary": "make access"},
 		},
-		"roots that are not there": {
+		"a missing file of roots": {
 			change: map[string]string{"acmeCA": "missing.pem"},
 			errors: map[string]string{"acmeCA": `"missing.pem" cannot be read`},
 		},
@@ -434,7 +434,7 @@ func malformed(t *testing.T) map[string]invalid {
 			change: map[string]string{"metricsRetention": "90"},
 			errors: map[string]string{"metricsRetention": "90d"},
 		},
-		"a key that is no key": {
+		"a malformed VictorOps key": {
 			change: map[string]string{"victorOpsKey": "alerts"},
 			errors: map[string]string{"victorOpsKey": "pulumi config set --secret victorOpsKey"},
 		},
@@ -474,7 +474,7 @@ func malformed(t *testing.T) map[string]invalid {
 			change: map[string]string{"uptimeRobotAPI": "http://api.uptimerobot.com/v3"},
 			errors: map[string]string{"uptimeRobotAPI": "https://api.uptimerobot.com/v3"},
 		},
-		"looks in too quick a succession": {
+		"probes in too short intervals": {
 			change: map[string]string{"uptimeRobotInterval": "5"},
 			errors: map[string]string{"uptimeRobotInterval": "from 30"},
 		},
@@ -482,7 +482,7 @@ func malformed(t *testing.T) map[string]invalid {
 			change: map[string]string{"uptimeRobotWebhook": "https://alert.victorops.com/a/b/site?"},
 			errors: map[string]string{"uptimeRobotKey": "required with uptimeRobotWebhook"},
 		},
-		"a web-hook as it was copied": {
+		"a web-hook with its placeholder": {
 			change: map[string]string{
 				"uptimeRobotKey":     "u1234567-0123456789abcdef01234567",
 				"uptimeRobotWebhook": "https://alert.victorops.com/a/b/$routing_key",
@@ -496,7 +496,7 @@ func malformed(t *testing.T) map[string]invalid {
 			},
 			errors: map[string]string{"uptimeRobotWebhook": "copy it from there"},
 		},
-		"a record beside the status page": {
+		"a record with the status page's name": {
 			change: map[string]string{
 				"uptimeRobotKey": "u1234567-0123456789abcdef01234567",
 				"dnsRecords":     `[{"name": "status.example.org", "type": "TXT", "values": ["a"]}]`,
@@ -527,7 +527,7 @@ func malformed(t *testing.T) map[string]invalid {
 			change: map[string]string{"buildCommand": `["make", "site"]`},
 			errors: map[string]string{"buildCommand": "pulumi config set buildCommand 'jekyll build'"},
 		},
-		"a list and something after it": {
+		"a list with trailing text": {
 			change: map[string]string{"aliases": `["www.example.org"] x`},
 			errors: map[string]string{"aliases": "a list of strings"},
 		},
@@ -566,7 +566,7 @@ func malformed(t *testing.T) map[string]invalid {
 			errors: map[string]string{"vpcCidr": "pulumi config set vpcCidr 10.42.0.0/16"},
 		},
 		"no admins": {change: map[string]string{"admins": "[]"}, errors: map[string]string{"admins": "who may log in"}},
-		"much at once": {
+		"several problems at once": {
 			change: map[string]string{
 				"domain": "x", "sshPort": "0", "protect": "1", "ami": "ami-x", "sshAllowFrom": `["any"]`, "colour": "red",
 			},
@@ -593,7 +593,7 @@ func (i invalid) problems(t *testing.T, values map[string]string) Problems {
 	return problems
 }
 
-// values are the configuration's, in a project of its own.
+// values returns the values of the configuration, after creating a new project directory.
 func (i invalid) values(t *testing.T) map[string]string {
 	t.Helper()
 	inProject(t)
@@ -620,9 +620,9 @@ func (i invalid) values(t *testing.T) map[string]string {
 	return values
 }
 
-// refused requires that each configuration is rejected: the error names the wrong keys, with these
-// words, and no other key.
-func refused(t *testing.T, configurations map[string]invalid) {
+// requireRejected requires that each configuration is rejected: the error names exactly the expected keys, with the
+// expected messages.
+func requireRejected(t *testing.T, configurations map[string]invalid) {
 	for name, test := range configurations {
 		t.Run(name, func(t *testing.T) {
 			problems := test.problems(t, test.values(t))
@@ -642,7 +642,7 @@ func refused(t *testing.T, configurations map[string]invalid) {
 }
 
 func TestEveryProblemIsNamedInOneError(t *testing.T) {
-	refused(t, malformed(t))
+	requireRejected(t, malformed(t))
 }
 
 func TestAtLeastSixtyInvalidConfigurationsAreTested(t *testing.T) {
@@ -656,7 +656,7 @@ func TestAtLeastSixtyInvalidConfigurationsAreTested(t *testing.T) {
 	require.GreaterOrEqual(t, len(different), 60)
 }
 
-// Placeholders in the commands of the problems, which a user or a shell replaces.
+// filledIn replaces the placeholders in the commands of problems, as a user or a shell would.
 var filledIn = strings.NewReplacer(
 	ownKey, "./own.pub", ownAddress, "100.64.7.7/32",
 	"YOUR-DOMAIN", "our-other-site.org", "YOU@", "ada@", "YOUR-ADDRESS", "100.64.7.7", "YOUR-ZONE-ID",
@@ -711,7 +711,7 @@ func TestCommandsOfMessagesLeadToAValidConfiguration(t *testing.T) {
 						}
 					}
 				}
-				// The last first, because indexes move up.
+				// Remove the last element first, because a removal changes the indexes of later ones.
 				slices.Reverse(removals)
 				for _, remove := range removals {
 					remove()
@@ -721,10 +721,10 @@ func TestCommandsOfMessagesLeadToAValidConfiguration(t *testing.T) {
 	}
 }
 
-// commands are the possible commands of a problem.
+// commands matches the commands of problems.
 var commands = regexp.MustCompile(`^pulumi config (set|rm) (--secret )?(?:--path '([^']+)'|([\w:]+))(?: (?:'([^']+)'|(\S+|"\$\(.*\)[^"]*")))??(?: --stack ([\w-]+))?$`)
 
-// change changes values like pulumi config set and rm, with --path for a key that is one.
+// change changes values like pulumi config set and rm, with --path if the key is a path.
 func change(t *testing.T, values map[string]string, key string, value *string) {
 	t.Helper()
 	all := config.Map{}
@@ -749,7 +749,6 @@ func change(t *testing.T, values map[string]string, key string, value *string) {
 	}
 }
 
-// No message shows a secret, neither a malformed nor a misplaced one.
 func TestNoMessageShowsASecret(t *testing.T) {
 	inProject(t)
 	for _, key := range []string{
@@ -811,14 +810,14 @@ func TestEncryptedAndMissingSecretsAreAccepted(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// none is an engine that gets no request.
-type none struct{}
+// noEngine is an engine that expects no requests.
+type noEngine struct{}
 
-func (none) NewResource(pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
+func (noEngine) NewResource(pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
 	return "", nil, errors.New("no resource is expected")
 }
 
-func (none) Call(pulumi.MockCallArgs) (resource.PropertyMap, error) {
+func (noEngine) Call(pulumi.MockCallArgs) (resource.PropertyMap, error) {
 	return nil, errors.New("no call is expected")
 }
 
@@ -831,22 +830,22 @@ func TestLoadReadsTheStacksFilesAndEncryption(t *testing.T) {
 	values := valid(t)
 	maps.Copy(values, ours)
 	load := func(stack string, change map[string]string, secret ...string) error {
-		handed := map[string]string{"aws:region": "eu-central-1"}
+		passed := map[string]string{"aws:region": "eu-central-1"}
 		for key, value := range values {
-			handed[qualified("ours", key)] = value
+			passed[qualified("ours", key)] = value
 		}
-		maps.Copy(handed, change)
-		encoded, err := json.Marshal(handed)
+		maps.Copy(passed, change)
+		encoded, err := json.Marshal(passed)
 		require.NoError(t, err)
 		t.Setenv(pulumi.EnvConfig, string(encoded))
 		return pulumi.RunErr(func(ctx *pulumi.Context) error {
 			config, err := Load(ctx)
 			if err == nil {
-				require.Equal(t, handed["ours:domain"], config.Domain)
+				require.Equal(t, passed["ours:domain"], config.Domain)
 			}
 			return err
-		}, pulumi.WithMocks("ours", stack, none{}), func(info *pulumi.RunInfo) {
-			info.Config, info.ConfigSecretKeys, info.RootDirectory = handed, secret, elsewhere
+		}, pulumi.WithMocks("ours", stack, noEngine{}), func(info *pulumi.RunInfo) {
+			info.Config, info.ConfigSecretKeys, info.RootDirectory = passed, secret, elsewhere
 		})
 	}
 	require.NoError(t, load("production", nil))
@@ -858,7 +857,7 @@ func TestLoadReadsTheStacksFilesAndEncryption(t *testing.T) {
 		"configuration of stack production: 1 problem\n  domian: unknown key; did you mean domain?")
 }
 
-// People read the file: check what changed in it.
+// People read this message: review each change of the golden file.
 func TestOneMessageHasAllProblems(t *testing.T) {
 	here, err := os.Getwd()
 	require.NoError(t, err)
@@ -904,7 +903,7 @@ func TestOneMessageHasAllProblems(t *testing.T) {
 	require.True(t, errors.As(err, &problems))
 	for _, key := range Keys() {
 		if key == "grafana" {
-			// This value is right: t4g.micro is wrong because of it.
+			// This value is valid: t4g.micro is invalid because of it.
 			continue
 		}
 		about := slices.ContainsFunc(problems,

@@ -6,7 +6,7 @@ import (
 )
 
 // reservedLogins are the users and groups of a server: those of Debian 13 and its cloud image, of the installed
-// packages and their dependencies, and of the program itself. useradd rejects names of users and of groups.
+// packages and their dependencies, and of the program itself. useradd rejects the names of existing users and groups.
 var reservedLogins = strings.Fields(`
 	adm audio avahi backup bin cdrom chrony clock crontab daemon dhcpcd dialout dip disk dnsmasq docker fax
 	floppy fwupd-refresh games gnats input irc kmem kvm landscape list lp lxd mail man messagebus netdev news
@@ -17,8 +17,8 @@ var reservedLogins = strings.Fields(`
 	default
 `)
 
-// reservedLogin reports whether a name is, or may become, that of a system user or group. For cloud-init, "default" is
-// the image's own user.
+// reservedLogin reports whether a name is, or may become, that of a system user or group. To cloud-init, "default"
+// means the image's own user.
 func reservedLogin(name string) bool {
 	return slices.Contains(reservedLogins, name) || strings.HasPrefix(name, "systemd-") || strings.HasPrefix(name, "_")
 }

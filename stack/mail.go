@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// preloadMaxAge is the minimum of hstsMaxAge for preloading, in seconds.
+// preloadMaxAge is the minimum hstsMaxAge for preloading, in seconds.
 const preloadMaxAge = 365 * 24 * 60 * 60
 
 func (v *validator) hsts(c *Config) {
@@ -32,13 +32,13 @@ func (v *validator) hsts(c *Config) {
 // noSender is the SPF record (RFC 7208) of a domain that sends no mail.
 const noSender = "v=spf1 -all"
 
-// sender matches an address that msmtp takes literally: "%" and "*" are special.
+// sender matches an address that msmtp does not expand: "%" and "*" are special.
 var sender = regexp.MustCompile(`^[A-Za-z0-9._+=-]+@[^@]+$`)
 
-// maxCredential is how many bytes of a user name or password fit into a line of msmtp's configuration.
+// maxCredential is the maximum length of a user name or password in msmtp's configuration, in bytes.
 const maxCredential = 256
 
-// smtp validates the mail relay, and completes it.
+// smtp validates the settings of the mail relay, and completes them.
 func (v *validator) smtp(c *Config) {
 	defaults := Defaults()
 	if c.SMTPHost == "" {
@@ -89,14 +89,14 @@ func (v *validator) smtp(c *Config) {
 		examples("smtpFrom", ""))
 }
 
-// isAddress reports whether a text is an e-mail address without a name, at a host name.
+// isAddress reports whether a text is an e-mail address without a display name, at a host name.
 func isAddress(text string) bool {
 	address, err := mail.ParseAddress(text)
 	return err == nil && address.Address == text && isASCII(text) && len(domainOf(text)) <= 253 &&
 		host.MatchString(strings.ToLower(domainOf(text)))
 }
 
-// domainOf is the domain of an e-mail address.
+// domainOf returns the domain of an e-mail address.
 func domainOf(address string) string { return address[strings.LastIndex(address, "@")+1:] }
 
 func isASCII(text string) bool {

@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// Problem is what is wrong with one key.
+// Problem is a problem with one key.
 type Problem struct {
-	// Key is the key, with the index in a list: admins[0].name. For a file of another stack that cannot be read, it is the
+	// Key is the key, including list indexes: admins[0].name. For a file of another stack that cannot be read, it is the
 	// file's name.
 	Key string
 	// Reason states the problem and what to write instead.
 	Reason string
-	// Commands fix it, with an example of a value. None if it takes a person's judgement.
+	// Commands fix the problem, with an example value. There are none if a person has to decide.
 	Commands []string
 }
 
@@ -30,7 +30,7 @@ func (p Problems) Error() string {
 	for i, problem := range p {
 		fmt.Fprintf(&text, "\n  %s: %s", problem.Key, problem.Reason)
 		if i+1 < len(p) && p[i+1].Key == problem.Key && slices.Equal(p[i+1].Commands, problem.Commands) {
-			continue // they follow the last problem
+			continue // the commands follow the last of these problems
 		}
 		for _, command := range problem.Commands {
 			fmt.Fprintf(&text, "\n    %s", command)

@@ -30,10 +30,10 @@ func readYAML(t *testing.T, path string, into any) {
 	require.NoError(t, yaml.Unmarshal(content, into))
 }
 
-// typed ends a description: the type, and an example in YAML, which is the default for a boolean.
+// typed matches the end of a description: the type, and an example in YAML, which for a boolean is the default.
 var typed = regexp.MustCompile(`^.+\. (String|Secret string|Integer|Boolean|List of strings|List of objects)(?:, such as|\. Default:) (.+)$`)
 
-func TestPulumiYAMLDescribesEveryKeyAsTheProgramReadsIt(t *testing.T) {
+func TestPulumiYAMLDescribesEveryKey(t *testing.T) {
 	root, err := filepath.Abs("..")
 	require.NoError(t, err)
 	inProject(t)
@@ -91,10 +91,10 @@ func TestPulumiYAMLDescribesEveryKeyAsTheProgramReadsIt(t *testing.T) {
 	require.NoError(t, err, "the examples of Pulumi.yaml")
 }
 
-// raw is a value in the form in which Pulumi passes it to a program.
+// raw returns a value in the form in which Pulumi passes it to a program.
 func raw(t *testing.T, value any) string {
 	t.Helper()
-	text, ok := handedOver(value)
+	text, ok := rawValue(value)
 	require.True(t, ok, "%v", value)
 	return text
 }
@@ -126,36 +126,35 @@ func TestTheStacksOfTheRepositoryLoad(t *testing.T) {
 			}
 			config, err := Parse(values)
 			require.NoError(t, err)
-			require.Equal(t, stack == "production", config.Protect, "only production holds what cannot be made again")
+			require.Equal(t, stack == "production", config.Protect, "only production has resources that cannot be recreated")
 		})
 	}
 }
 
-func TestMisspeltKeyFromTheEngineIsReported(t *testing.T) {
+func TestMisspelledKeyFromTheEngineIsReported(t *testing.T) {
 	unknown, err := unknownKeys("immutable-infra",
 		`{"immutable-infra:domain": "x", "immutable-infra:domian": "x", "aws:region": "y"}`)
 	require.NoError(t, err)
 	require.Equal(t, []string{"domian"}, unknown)
 }
 
-// check makes Pulumi check a configuration, without an environment of Pulumi ESC, whose type is in a
-// module that the project does not need otherwise.
-func check[E any](ctx context.Context,
+// validateConfig makes Pulumi validate a configuration. Its type parameter avoids naming the type of a Pulumi ESC
+// environment, which is in a module that the project does not need otherwise.
+func validateConfig[E any](ctx context.Context,
 	validate func(context.Context, string, *workspace.Project, E, config.Map, config.Encrypter, config.Decrypter) error,
 	project *workspace.Project, values config.Map, crypter config.Crypter) error {
 	var none E
 	return validate(ctx, "production", project, none, values, crypter, crypter)
 }
 
-// Pulumi itself checks a configuration before it runs the program. It must find no problem, or the
-// program could not report all of them. And it must pass the values in the form that the tests of
-// this package assume.
+// Pulumi itself validates a configuration before it runs the program. It must find no problem, or the program could not
+// report all of them. It must also pass the values in the form that the tests of this package assume.
 func TestPulumiLeavesEveryCheckToTheProgram(t *testing.T) {
 	project, err := workspace.LoadProject("../Pulumi.yaml")
 	require.NoError(t, err)
 	for name, file := range map[string]string{
 		"nothing set": "config: {}",
-		"all of other types": `config:
+		"values of other types": `config:
   immutable-infra:domain: [example.org]
   immutable-infra:aliases: www.example.org
   immutable-infra:sshPort: twenty-two
@@ -181,12 +180,12 @@ func TestPulumiLeavesEveryCheckToTheProgram(t *testing.T) {
 			stack, err := workspace.LoadProjectStack(nil, project, path)
 			require.NoError(t, err)
 			require.NoError(t,
-				check(t.Context(), workspace.ValidateStackConfigAndApplyProjectConfig, project, stack.Config, crypter))
+				validateConfig(t.Context(), workspace.ValidateStackConfigAndApplyProjectConfig, project, stack.Config, crypter))
 			decrypted, err := stack.Config.Decrypt(crypter)
 			require.NoError(t, err)
-			handed := map[string]string{}
+			passed := map[string]string{}
 			for key, value := range decrypted {
-				handed[strings.TrimPrefix(key.String(), "immutable-infra:")] = value
+				passed[strings.TrimPrefix(key.String(), "immutable-infra:")] = value
 			}
 
 			var schema, written struct{ Config map[string]any }
@@ -205,7 +204,7 @@ func TestPulumiLeavesEveryCheckToTheProgram(t *testing.T) {
 					expected[key] = "u1234567-0123456789abcdef01234567"
 				}
 			}
-			require.Equal(t, expected, handed)
+			require.Equal(t, expected, passed)
 		})
 	}
 }

@@ -7,11 +7,11 @@ import (
 	"immutable-infra/internal/rehearsal"
 )
 
-// source is the origin of a configuration. It is empty for values alone.
+// source is the origin of a configuration. The zero value is for values without a stack.
 type source struct {
-	// stack is the stack's name, project the project's.
+	// stack and project are the names of the stack and the project.
 	stack, project string
-	// directory is that of Pulumi.yaml and the stacks' files.
+	// directory contains Pulumi.yaml and the stacks' files.
 	directory string
 	// encrypted reports whether the value of a key is encrypted.
 	encrypted func(key string) bool
@@ -23,8 +23,8 @@ func (o source) hidden(key string) bool {
 	return isSecret(key) || o.encrypted != nil && o.encrypted(key)
 }
 
-// toSet is the command that sets a key, or an element of a list. It has no value of a secret: Pulumi prompts for it,
-// and no shell history keeps it.
+// toSet returns the command that sets a key or a list element. It omits the value of a secret: Pulumi prompts for it,
+// so that it does not end up in the shell's history.
 func (o source) toSet(key, value string) string {
 	if o.stack != "" && !rehearsal.Stack(o.stack) {
 		// The guards would reject these examples.
@@ -41,7 +41,7 @@ func (o source) toSet(key, value string) string {
 	}
 }
 
-// toRemove is the command that removes a key, or an element of a list.
+// toRemove returns the command that removes a key or a list element.
 func (o source) toRemove(key string) string {
 	if isPath(key) {
 		return o.command("rm --path '" + key + "'")
@@ -60,7 +60,7 @@ func isPath(key string) bool {
 	return strings.ContainsAny(key, "[.")
 }
 
-// bare matches words that need no quotes in a shell, among them substitutions in double quotes.
+// bare matches words that need no quotes in a shell, including command substitutions in double quotes.
 var bare = regexp.MustCompile(`^([A-Za-z0-9_./:@%+,=-]+|"\$\(.*\)[^"]*")$`)
 
 func quoted(value string) string {

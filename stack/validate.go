@@ -19,28 +19,29 @@ import (
 	"immutable-infra/server"
 )
 
-// host matches a DNS host name (RFC 1123) of at least two labels, in lower case.
+// host matches a lower-case DNS host name (RFC 1123) with at least two labels.
 var host = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
 var (
 	amiID        = regexp.MustCompile(`^ami-([0-9a-f]{8}|[0-9a-f]{17})$`)
 	instanceType = regexp.MustCompile(`^[a-z][a-z0-9-]*\.[a-z0-9]+$`)
-	// small matches types with 1 GiB of memory or less, tooSmall those with less.
+	// small matches types with 1 GiB of memory or less, tooSmall those with less than 1 GiB.
 	small    = regexp.MustCompile(`\.(nano|micro)$`)
 	tooSmall = regexp.MustCompile(`\.nano$|^t1\.`)
-	// foreign matches types that cannot boot Debian 13: Macs, and first generations, which boot paravirtual images only.
-	foreign = regexp.MustCompile(`^(mac|t1\.|m1\.|m2\.|c1\.)`)
-	region  = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-\d$`)
-	zoneID  = regexp.MustCompile(`^Z[0-9A-Z]{1,31}$`)
+	// unbootable matches types that cannot boot Debian 13: Macs, and first generations, which boot only paravirtual
+	// images.
+	unbootable = regexp.MustCompile(`^(mac|t1\.|m1\.|m2\.|c1\.)`)
+	region     = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-\d$`)
+	zoneID     = regexp.MustCompile(`^Z[0-9A-Z]{1,31}$`)
 	// policyARN matches a customer-managed policy.
 	policyARN = regexp.MustCompile(`^arn:aws:iam::\d{12}:policy/[\w+=,.@/-]+$`)
-	// duration matches a duration of Prometheus.
+	// duration matches a Prometheus duration.
 	duration   = regexp.MustCompile(`^[1-9]\d{0,4}[hdwy]$`)
 	apiKey     = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
 	robotKey   = regexp.MustCompile(`^u[0-9][0-9A-Za-z-]{10,100}$`)
 	routingKey = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 	word       = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]*$`)
-	// login matches names that Debian's useradd accepts, without a first "_", which its packages' users have.
+	// login matches names that Debian's useradd accepts, except those starting with "_", which packages use.
 	login = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`)
 )
 
@@ -54,14 +55,14 @@ func (v *validator) add(key, reason string, commands ...string) {
 	v.problems = append(v.problems, Problem{key, reason, commands})
 }
 
-// check adds a problem with a value, unless it is ok.
+// check adds a problem with a value unless ok is true.
 func (v *validator) check(ok bool, key, value, reason, example string) {
 	if !ok {
 		v.add(key, v.redacted(key, value)+" "+reason, v.toSet(key, example))
 	}
 }
 
-// missing adds the problem that a key is not set.
+// missing adds a problem for a key that is not set.
 func (v *validator) missing(key, reason, example string) {
 	v.add(key, "not set; "+reason, v.toSet(key, example))
 }
@@ -73,7 +74,7 @@ func (v *validator) between(key string, value, low, high, example int) {
 	}
 }
 
-// redacted is a value for a message.
+// redacted returns a value for a message, or a placeholder if the value must not be shown.
 func (v *validator) redacted(key, value string) string {
 	if v.hidden(key) {
 		return "the value"
@@ -88,7 +89,7 @@ func (v *validator) redactedNumber(key string, value int) string {
 	return strconv.Itoa(value)
 }
 
-// validate validates a configuration and completes it: it replaces key files by their lines.
+// validate validates a configuration and completes it; it replaces key files by their lines.
 func (v *validator) validate(c *Config) {
 	defaults := Defaults()
 	preset := defaults.settings()
@@ -122,7 +123,7 @@ func (v *validator) validate(c *Config) {
 	v.check(c.ZoneID == "" || zoneID.MatchString(c.ZoneID), "zoneId", c.ZoneID,
 		"is not the id of a hosted zone; write that of your Route 53 zone, or leave it out to make the DNS records by hand",
 		examples("zoneId", ""))
-	v.ownNamesKept(c)
+	v.reservedNames(c)
 	v.dnsRecords(c)
 
 	const unholdable = "has a backslash, or a ' beside a \", a $ or a `, which the server's environment cannot hold; " +
@@ -187,7 +188,7 @@ func (v *validator) validate(c *Config) {
 	v.check(instanceType.MatchString(c.InstanceType), "instanceType", c.InstanceType,
 		"is not an EC2 instance type; write one", defaults.InstanceType)
 	switch {
-	case foreign.MatchString(c.InstanceType):
+	case unbootable.MatchString(c.InstanceType):
 		v.check(false, "instanceType", c.InstanceType, "cannot boot Debian 13; write a type of a current generation",
 			defaults.InstanceType)
 	case tooSmall.MatchString(c.InstanceType):
@@ -220,7 +221,7 @@ func (v *validator) validate(c *Config) {
 	}
 }
 
-// runner reads the address of the machine that deploys. It is not in the configuration, because it
+// runner reads the address of the machine that deploys from the environment. It is not in the configuration, because it
 // differs each time.
 func (v *validator) runner(c *Config) {
 	if !c.SSHFromRunner {
@@ -234,7 +235,7 @@ func (v *validator) runner(c *Config) {
 	}
 }
 
-// monitoring validates metrics, alerts and Grafana.
+// monitoring validates the settings of metrics, alerts and Grafana.
 func (v *validator) monitoring(c *Config) {
 	defaults := Defaults()
 	v.check(duration.MatchString(c.MetricsRetention), "metricsRetention", c.MetricsRetention,
@@ -271,7 +272,7 @@ func (v *validator) monitoring(c *Config) {
 	}
 }
 
-// uptimeRobot validates the probes from outside, and completes them.
+// uptimeRobot validates the settings of UptimeRobot, and completes them.
 func (v *validator) uptimeRobot(c *Config) {
 	defaults := Defaults()
 	v.check(c.secret.UptimeRobotKey == "" || robotKey.MatchString(c.secret.UptimeRobotKey), "uptimeRobotKey",
@@ -298,12 +299,12 @@ func (v *validator) uptimeRobot(c *Config) {
 	c.secret.UptimeRobotWebhook = strings.TrimSuffix(c.secret.UptimeRobotWebhook, "?") + "?"
 }
 
-// indexKey is the key of an element of a list, for pulumi config --path.
+// indexKey returns the key of a list element, for pulumi config --path.
 func indexKey(key string, i int) string {
 	return fmt.Sprintf("%s[%d]", key, i)
 }
 
-// isHeartbeat reports whether Alertmanager can post to a URL. The path or the query has the monitor's token.
+// isHeartbeat reports whether Alertmanager can post to a URL. Its path or query must contain the monitor's token.
 func isHeartbeat(address string) bool {
 	parsed, err := url.Parse(address)
 	return err == nil && isHTTPS(address) && parsed.User == nil && !strings.ContainsAny(address, " #") &&
@@ -321,7 +322,7 @@ func (v *validator) hostName(key, name, example string) {
 		"is not a host name; write it in lower case, without a scheme or a slash", example)
 }
 
-// roots reads a PEM file of certificates. The reason is why it is rejected, or "".
+// roots reads a PEM file of certificates. reason is why it is rejected, or "".
 func roots(path string) (text, reason string) {
 	content, err := os.ReadFile(path)
 	if err != nil {
@@ -366,16 +367,16 @@ func (v *validator) vpc(key, block, example string) {
 		return
 	}
 	prefix := netip.MustParsePrefix(block)
-	// EC2's limits; a /24 of the block becomes the subnet.
+	// EC2 limits a VPC to a /16; the subnet is a /24 of the block.
 	v.check(prefix.Bits() >= 16 && prefix.Bits() <= 24, key, block,
 		"is too large or too small; write a block from /16 to /24", example)
 	v.check(prefix.Addr().IsPrivate(), key, block, "is not in a private range; write a block of one (RFC 1918)", example)
 }
 
-// ownAddress is a shell word for the public address of the machine.
+// ownAddress is a shell word that expands to the machine's public address.
 const ownAddress = `"$(curl -s https://checkip.amazonaws.com)/32"`
 
-// newestImage is a shell word for the id of the newest image of Debian 13.
+// newestImage returns a shell word that expands to the id of the newest image of Debian 13.
 func (c *Config) newestImage() string {
 	in := ""
 	if region.MatchString(c.Region) {
@@ -385,7 +386,8 @@ func (c *Config) newestImage() string {
 		in, c.Architecture())
 }
 
-// ownKey is a shell word for a public key, not its path: the configuration goes to other machines.
+// ownKey is a shell word that expands to a public key. It is not a path, because the configuration is used on other
+// machines.
 const ownKey = `"$(cat ~/.ssh/id_ed25519.pub)"`
 
 func (v *validator) admins(admins []server.Admin) {
@@ -414,7 +416,7 @@ func (v *validator) admins(admins []server.Admin) {
 			read, reason := authorizedKeys(entry)
 			if reason != "" {
 				at := indexKey(key+".keys", j)
-				// Never the key itself: it may be a private one.
+				// Never show the key itself: it may be a private key.
 				shown := "the value"
 				if _, isFile := keyFile(entry); isFile {
 					shown = v.redacted(at, entry)
@@ -427,7 +429,7 @@ func (v *validator) admins(admins []server.Admin) {
 	}
 }
 
-// authorizedKeys reads an entry of an admin's keys: a line, or the path of a file of lines. The reason is why it is
+// authorizedKeys reads an entry of an admin's keys: a line, or the path of a file of lines. reason is why it is
 // rejected, or "".
 func authorizedKeys(entry string) (lines []string, reason string) {
 	path, ok := keyFile(entry)
@@ -488,16 +490,16 @@ func checkKey(line string) (reason string) {
 }
 
 const (
-	// maxDomain is the length limit of the site's name, in bytes.
+	// maxDomain is the maximum length of the site's name, in bytes.
 	maxDomain = 253 - len("monitoring.")
-	// maxBlocks is how many blocks fit into the security group beside its other rules.
+	// maxBlocks is how many blocks fit into the security group in addition to its other rules.
 	maxBlocks = 50
 )
 
-// userDataFits checks that the user data stays within EC2's limit, with everything that is not known yet at its usual
-// length or above.
+// userDataFits checks that the user data stays within EC2's limit. Values that are not known yet are assumed to have at
+// least their usual length.
 func (v *validator) userDataFits(c *Config) {
-	const name = 63 // a bucket's name at most
+	const name = 63 // the maximum length of a bucket's name
 	_, err := server.UserData(server.UserDataArgs{
 		Settings: c.Settings, Secrets: c.secret.Secrets,
 		HostPrivateKey: strings.Repeat("x", 400), HostPublicKey: strings.Repeat("x", 100),
@@ -519,7 +521,7 @@ func (v *validator) userDataFits(c *Config) {
 // maxRetention is ten years, in hours. Prometheus overflows at 292 years.
 const maxRetention = 10 * 365 * 24
 
-// hours is a duration of Prometheus in hours.
+// hours converts a Prometheus duration to hours.
 func hours(duration string) int {
 	last := len(duration) - 1
 	count, _ := strconv.Atoi(duration[:last])

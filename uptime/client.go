@@ -18,17 +18,17 @@ import (
 )
 
 const (
-	// requestTimeout is how long one request may take.
+	// requestTimeout bounds one request.
 	requestTimeout = 20 * time.Second
-	// attempts bounds the attempts at a request that fails for a retryable reason, such as a server's error.
+	// attempts bounds the attempts at a request that fails with a retryable error, such as a server error.
 	attempts = 5
-	// firstPause is the time before the second attempt. Each further one is twice as long.
+	// firstPause is the pause before the second attempt. Each subsequent pause is twice as long.
 	firstPause = 500 * time.Millisecond
-	// longestPause bounds the time that the API may demand before the next request.
-	longestPause = 5 * time.Minute
-	// largestAnswer is how many bytes of a response are read at most, mostPages how many pages of a list.
-	largestAnswer = 8 << 20
-	mostPages     = 500
+	// maxPause bounds the time that the API may demand before the next request.
+	maxPause = 5 * time.Minute
+	// maxResponse is how many bytes of a response are read, maxPages how many pages of a list.
+	maxResponse = 8 << 20
+	maxPages    = 500
 )
 
 // Account is an account at UptimeRobot.
@@ -36,27 +36,26 @@ type Account struct {
 	// API is the URL of the API, and Key a main API key of the account.
 	API string
 	Key string
-	// Webhook is the URL that receives outages. It is a secret, too. Optional: without it, no alert
-	// is sent.
+	// Webhook is the URL that is notified of outages. Like Key, it is a secret. Optional: without it, no alert is sent.
 	Webhook string
-	// Roots is the path of a PEM file with the authorities of the API's certificate. Default: those of the system.
+	// Roots is the path of a PEM file with the authorities of the API's certificate. Default: the system's.
 	Roots string
 }
 
-// Client makes requests to the API. It is for one goroutine at a time.
+// Client makes requests to the API. It is not safe for concurrent use.
 type Client struct {
 	account Account
 	secrets redactor
 	http    *http.Client
-	// log gets messages without secrets.
+	// log logs a message after redacting secrets.
 	log func(string)
-	// pause waits until the time is over or the context ends.
+	// pause waits for a duration or until the context ends.
 	pause func(context.Context, time.Duration) error
 	// notBefore is when the rate limit allows the next request.
 	notBefore time.Time
 }
 
-// NewClient returns a client that logs what it changes.
+// NewClient returns a client that logs its changes and retries.
 func NewClient(account Account, log func(string)) (*Client, error) {
 	address, err := url.Parse(account.API)
 	if err != nil || address.Host == "" || (address.Scheme != "https" && address.Scheme != "http") {
@@ -83,7 +82,7 @@ func NewClient(account Account, log func(string)) (*Client, error) {
 		http: &http.Client{
 			Transport: transport,
 			Timeout:   requestTimeout,
-			// A redirect must not lead the key to another host.
+			// A redirect must not send the key to another host.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		log:   func(message string) { log(secrets.redact(message)) },
@@ -102,15 +101,14 @@ func pause(ctx context.Context, length time.Duration) error {
 	}
 }
 
-// call sends a request and decodes the response into a value, unless that is nil. It retries
-// requests that may be repeated. Its error is an *APIError for a rejection, and a *lostError if a
-// creation may have succeeded.
+// call sends a request and decodes the response into a value, unless that is nil. It retries requests that are safe to
+// repeat. The error is an *APIError if the API rejected the request, and a *lostError if a creation may have succeeded.
 func (c *Client) call(ctx context.Context, method, path string, body, into any) error {
 	var encoded []byte
 	if body != nil {
 		var err error
 		if encoded, err = json.Marshal(body); err != nil {
-			return fmt.Errorf("encode a request: %w", err)
+			return fmt.Errorf("cannot encode a request: %w", err)
 		}
 	}
 	wait := firstPause
@@ -123,7 +121,8 @@ func (c *Client) call(ctx context.Context, method, path string, body, into any) 
 		case err == nil:
 			return nil
 		case statusOf(err) == http.StatusTooManyRequests:
-			// awaitRateLimit waits. It takes no attempt, because nothing failed; the context ends it.
+			// awaitRateLimit waits before the next attempt. This one does not count, because nothing failed; the context bounds
+			// the wait.
 			continue
 		case !retryable(err) || ctx.Err() != nil:
 			return err
@@ -142,7 +141,7 @@ func (c *Client) call(ctx context.Context, method, path string, body, into any) 
 	}
 }
 
-// errBroken is the error of a response that reports success and cannot be decoded.
+// errBroken is the error of a successful response that cannot be decoded.
 var errBroken = errors.New("the response is not what the API documents")
 
 // retryable reports whether the same request may succeed later.
@@ -163,30 +162,30 @@ func (c *Client) attempt(ctx context.Context, method, path string, body []byte, 
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		return err // it names the method and the URL
+		return err // already names the method and the URL
 	}
 	defer response.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(response.Body, largestAnswer))
+	content, err := io.ReadAll(io.LimitReader(response.Body, maxResponse))
 	c.recordRateLimit(response)
 	if err != nil {
 		return fmt.Errorf("%s %s: cannot read the response: %w", method, path, err)
 	}
 	if response.StatusCode < 200 || response.StatusCode >= 300 {
-		return fmt.Errorf("%s %s: %w", method, path, newAPIError(response.StatusCode, answer, c.secrets))
+		return fmt.Errorf("%s %s: %w", method, path, newAPIError(response.StatusCode, content, c.secrets))
 	}
 	if into == nil {
 		return nil
 	}
-	if err := json.Unmarshal(answer, into); err != nil {
+	if err := json.Unmarshal(content, into); err != nil {
 		return fmt.Errorf("%s %s: %w: %s", method, path, errBroken, c.secrets.redact(err.Error()))
 	}
 	return nil
 }
 
-// recordRateLimit records when the API accepts the next request.
+// recordRateLimit records when the API will accept the next request.
 func (c *Client) recordRateLimit(response *http.Response) {
-	refused := response.StatusCode == http.StatusTooManyRequests
-	if !refused && response.Header.Get("X-RateLimit-Remaining") != "0" {
+	limited := response.StatusCode == http.StatusTooManyRequests
+	if !limited && response.Header.Get("X-RateLimit-Remaining") != "0" {
 		return
 	}
 	length := time.Duration(0)
@@ -195,13 +194,14 @@ func (c *Client) recordRateLimit(response *http.Response) {
 			length = max(length, time.Duration(seconds*float64(time.Second)))
 		}
 	}
-	if length == 0 && refused {
+	if length == 0 && limited {
 		length = time.Minute // the period of the API's limits
 	}
-	c.notBefore = time.Now().Add(min(length, longestPause))
+	c.notBefore = time.Now().Add(min(length, maxPause))
 }
 
-// awaitRateLimit waits until the API accepts a request. A wait beyond the context's deadline is an error at once.
+// awaitRateLimit waits until the API accepts a request. If that would exceed the context's deadline, it fails
+// immediately.
 func (c *Client) awaitRateLimit(ctx context.Context) error {
 	length := time.Until(c.notBefore)
 	if length <= 0 {
@@ -220,7 +220,7 @@ func (c *Client) awaitRateLimit(ctx context.Context) error {
 func list[T any](ctx context.Context, c *Client, path string) ([]T, error) {
 	var all []T
 	cursor := ""
-	for range mostPages {
+	for range maxPages {
 		query := path
 		if cursor != "" {
 			query += "?" + url.Values{"cursor": {cursor}}.Encode()
@@ -236,7 +236,7 @@ func list[T any](ctx context.Context, c *Client, path string) ([]T, error) {
 		if page.NextLink == nil || *page.NextLink == "" {
 			return all, nil
 		}
-		// The cursor alone: a link to another host must not get the key.
+		// Use only the cursor: the key must not be sent to another host that a link might name.
 		link, err := url.Parse(string(*page.NextLink))
 		if err != nil {
 			return nil, fmt.Errorf("GET %s: %w: cannot read the link to the next page", path, errBroken)
@@ -247,5 +247,5 @@ func list[T any](ctx context.Context, c *Client, path string) ([]T, error) {
 		}
 		cursor = next
 	}
-	return nil, fmt.Errorf("GET %s: more than %d pages", path, mostPages)
+	return nil, fmt.Errorf("GET %s: more than %d pages", path, maxPages)
 }

@@ -21,11 +21,10 @@ const (
 		"b0d7a4c2-5e0f-4c57-9c63-10ca1c10bd00/site?"
 )
 
-// clientOf returns a client of an API that a test responds for. It does not wait; waits records the
-// pauses.
-func clientOf(t *testing.T, answer http.HandlerFunc) (c *Client, waits *[]time.Duration) {
+// clientOf returns a client of an API that handler serves. It does not wait; waits records the pauses.
+func clientOf(t *testing.T, handler http.HandlerFunc) (c *Client, waits *[]time.Duration) {
 	t.Helper()
-	server := httptest.NewServer(answer)
+	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
 	c, err := NewClient(Account{API: server.URL + "/v3/", Key: testKey, Webhook: testWebhook},
 		func(message string) { t.Log(message) })
@@ -39,7 +38,7 @@ func clientOf(t *testing.T, answer http.HandlerFunc) (c *Client, waits *[]time.D
 	return c, waits
 }
 
-func TestOddFormsOfTheAPIAreRead(t *testing.T) {
+func TestInconsistentJSONOfTheAPIIsDecoded(t *testing.T) {
 	var m monitor
 	require.NoError(t,
 		json.Unmarshal([]byte(`{"id": "12", "friendlyName": "a &amp; &#39;b&#39;", "interval": "30", "timeout": null,
@@ -62,7 +61,7 @@ func TestOddFormsOfTheAPIAreRead(t *testing.T) {
 	}
 }
 
-func TestMessagesShowASecretInNoForm(t *testing.T) {
+func TestSecretsAreRedactedInEveryEncoding(t *testing.T) {
 	r := newRedactor(`key"with&odd<letters`, testWebhook)
 	for _, message := range []string{
 		`key"with&odd<letters`, `key\"with\u0026odd\u003cletters`, `key&#34;with&amp;odd&lt;letters`,
@@ -77,36 +76,36 @@ func TestMessagesShowASecretInNoForm(t *testing.T) {
 }
 
 func TestLongResponseIsRedactedBeforeItIsCut(t *testing.T) {
-	body := make([]byte, longestMessage-10)
+	body := make([]byte, maxMessage-10)
 	for i := range body {
 		body[i] = '.'
 	}
 	e := newAPIError(500, append(body, testKey...), newRedactor(testKey, ""))
 	require.NotContains(t, e.Error(), testKey[:8])
-	require.Len(t, e.Message, longestMessage-10+len("(secret)"))
+	require.Len(t, e.Message, maxMessage-10+len("(secret)"))
 }
 
-func TestTheNextRequestWaitsForAsLongAsTheAPISays(t *testing.T) {
+func TestNextRequestWaitsForTheRateLimit(t *testing.T) {
 	for name, test := range map[string]struct {
 		header map[string]string
 		status int
 		wait   time.Duration
 	}{
 		"by the limit's header": {map[string]string{"X-RateLimit-Reset": "7"}, 429, 7 * time.Second},
-		"by that of HTTP":       {map[string]string{"Retry-After": "9"}, 429, 9 * time.Second},
+		"by HTTP's header":      {map[string]string{"Retry-After": "9"}, 429, 9 * time.Second},
 		"without one":           {nil, 429, time.Minute},
-		"an absurd one":         {map[string]string{"X-RateLimit-Reset": "1764115200"}, 429, longestPause},
-		"when the answer was the last": {
+		"an absurd one":         {map[string]string{"X-RateLimit-Reset": "1764115200"}, 429, maxPause},
+		"when no request is left": {
 			map[string]string{"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "5"}, 200, 5 * time.Second,
 		},
-		"not when there are more":        {map[string]string{"X-RateLimit-Remaining": "1", "X-RateLimit-Reset": "5"}, 200, 0},
-		"not for the last without limit": {map[string]string{"X-RateLimit-Remaining": "0"}, 200, 0},
+		"not when requests are left": {map[string]string{"X-RateLimit-Remaining": "1", "X-RateLimit-Reset": "5"}, 200, 0},
+		"not without a limit":        {map[string]string{"X-RateLimit-Remaining": "0"}, 200, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			asked := 0
+			requests := 0
 			c, waits := clientOf(t, func(w http.ResponseWriter, _ *http.Request) {
-				asked++
-				if asked == 1 {
+				requests++
+				if requests == 1 {
 					for header, value := range test.header {
 						w.Header().Set(header, value)
 					}
@@ -130,21 +129,21 @@ func TestOnlyTemporaryErrorsAreRetriedWithBackoff(t *testing.T) {
 	for status, attempted := range map[int]int{
 		500: attempts, 503: attempts, 408: attempts, 400: 1, 401: 1, 403: 1, 404: 1, 302: 1,
 	} {
-		asked := 0
-		c, waits := clientOf(t, func(w http.ResponseWriter, _ *http.Request) { asked++; w.WriteHeader(status) })
+		requests := 0
+		c, waits := clientOf(t, func(w http.ResponseWriter, _ *http.Request) { requests++; w.WriteHeader(status) })
 		err := c.call(t.Context(), http.MethodGet, "/a", nil, nil)
 		require.Equal(t, status, statusOf(err))
-		require.Equal(t, attempted, asked, "status %d", status)
+		require.Equal(t, attempted, requests, "status %d", status)
 		for i, wait := range *waits {
 			require.Equal(t, firstPause<<i, wait)
 		}
 	}
-	asked := 0
-	c, _ := clientOf(t, func(w http.ResponseWriter, _ *http.Request) { asked++; w.WriteHeader(http.StatusBadGateway) })
+	requests := 0
+	c, _ := clientOf(t, func(w http.ResponseWriter, _ *http.Request) { requests++; w.WriteHeader(http.StatusBadGateway) })
 	var lost *lostError
 	require.ErrorAs(t, c.call(t.Context(), http.MethodPost, "/a", map[string]int{}, nil), &lost,
-		"done twice, it would make two")
-	require.Equal(t, 1, asked)
+		"a repeated request could create two resources")
+	require.Equal(t, 1, requests)
 }
 
 func TestAListThatNeverEndsIsAnError(t *testing.T) {
@@ -162,10 +161,10 @@ func TestAListThatNeverEndsIsAnError(t *testing.T) {
 	})
 	_, err = list[monitor](t.Context(), c, monitorsPath)
 	require.ErrorContains(t, err, "more than 500 pages")
-	require.Equal(t, mostPages, last, "all of them asked for where the key belongs")
+	require.Equal(t, maxPages, last, "all pages must be requested from the API itself")
 }
 
-func TestTheAPIIsTrustedByItsAuthority(t *testing.T) {
+func TestCertificateOfTheAPIIsVerifiedWithTheConfiguredRoots(t *testing.T) {
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write([]byte(`{"data": []}`))
 	}))

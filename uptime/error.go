@@ -28,11 +28,11 @@ func (e *APIError) Error() string {
 	return message
 }
 
-// longestMessage is how many bytes of a response are quoted that is not in the API's form.
-const longestMessage = 300
+// maxMessage is how many bytes of an API message are quoted.
+const maxMessage = 300
 
-// newAPIError reads a rejection. Most are {"message": ..., "code": ...}, where the
-// message is a text or a list of them; some are just text.
+// newAPIError parses a rejection. Most are {"message": ..., "code": ...}, where the message is a string or a list of
+// strings; some are plain text.
 func newAPIError(status int, body []byte, secrets redactor) *APIError {
 	e := &APIError{Status: status}
 	var read struct {
@@ -59,38 +59,37 @@ func newAPIError(status int, body []byte, secrets redactor) *APIError {
 	} else {
 		e.Message = strings.TrimSpace(string(body))
 	}
-	// Before it is cut, or a part of a secret would be left.
+	// Redact before truncating, or a part of a secret could remain.
 	e.Message = secrets.redact(e.Message)
-	if len(e.Message) > longestMessage {
-		e.Message = e.Message[:longestMessage] + "..."
+	if len(e.Message) > maxMessage {
+		e.Message = e.Message[:maxMessage] + "..."
 	}
 	return e
 }
 
-// lostError is the error of a request whose outcome is unknown: there was no response, or an
-// ambiguous one.
+// lostError is the error of a request whose outcome is unknown, because there was no response or an ambiguous one.
 type lostError struct{ cause error }
 
 func (e *lostError) Error() string { return e.cause.Error() }
 func (e *lostError) Unwrap() error { return e.cause }
 
-// outcomeUnknown reports whether a creation that ended with the error may have succeeded nevertheless. The API is known
-// to respond so with 404, and with 409 while the list does not show an existing resource yet.
+// outcomeUnknown reports whether a creation that returned this error may have succeeded nevertheless. The API is
+// known to respond with 404 in this case, and with 409 while the list does not show an existing resource yet.
 func outcomeUnknown(err error) bool {
 	var lost *lostError
 	return errors.As(err, &lost) || statusOf(err) == http.StatusNotFound || statusOf(err) == http.StatusConflict
 }
 
-// statusOf is the HTTP status of a rejection, 0 for another error.
+// statusOf returns the HTTP status of a rejection, or 0 for other errors.
 func statusOf(err error) int {
-	var refusal *APIError
-	if errors.As(err, &refusal) {
-		return refusal.Status
+	var rejection *APIError
+	if errors.As(err, &rejection) {
+		return rejection.Status
 	}
 	return 0
 }
 
-// withHint adds to an error what to do about it.
+// withHint adds instructions to an error.
 func withHint(err error) error {
 	switch statusOf(err) {
 	case http.StatusUnauthorized:

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// text is a string, which the API sometimes escapes as HTML.
+// text is a string, in which the API sometimes escapes characters for HTML.
 type text string
 
 func (t *text) UnmarshalJSON(data []byte) error {

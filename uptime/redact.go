@@ -8,11 +8,10 @@ import (
 	"strings"
 )
 
-// shortestSecret is the length from which a segment of a secret URL's path counts as a secret
-// itself.
-const shortestSecret = 16
+// minSecret is the length from which on a segment in the path of a secret URL counts as a secret itself, in bytes.
+const minSecret = 16
 
-// address matches an e-mail address: a response may quote those of the account's contacts.
+// address matches an e-mail address: a response may quote the addresses of the account's contacts.
 var address = regexp.MustCompile(`[\w.%+'=-]+@([A-Za-z0-9-]+\.)+[A-Za-z]{2,}`)
 
 // redactor removes secrets and e-mail addresses from messages.
@@ -20,12 +19,12 @@ type redactor struct {
 	replacer *strings.Replacer
 }
 
-// newRedactor removes an API key, and the URL of a web-hook with the key in its path.
+// newRedactor returns a redactor for an API key, and for the URL of a web-hook with a key in its path.
 func newRedactor(key, webhook string) redactor {
 	secrets := []string{webhook, key}
 	if parsed, err := url.Parse(webhook); err == nil {
 		for part := range strings.SplitSeq(parsed.Path, "/") {
-			if len(part) >= shortestSecret {
+			if len(part) >= minSecret {
 				secrets = append(secrets, part)
 			}
 		}
@@ -48,7 +47,7 @@ func newRedactor(key, webhook string) redactor {
 func inJSON(secret string) string {
 	encoded, err := json.Marshal(secret)
 	if err != nil {
-		return secret // no string fails
+		return secret // cannot happen for a string
 	}
 	return strings.Trim(string(encoded), `"`)
 }

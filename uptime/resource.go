@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// resource has an id and a name at UptimeRobot.
+// resource is a resource at UptimeRobot.
 type resource interface {
 	id() int64
 	name() string
@@ -42,7 +42,7 @@ func (m monitor) id() int64    { return int64(m.ID) }
 func (m monitor) name() string { return string(m.FriendlyName) }
 
 const (
-	// alertNotExists is the kind of keyword whose absence is an outage.
+	// alertNotExists is the type of a keyword whose absence is an outage.
 	alertNotExists = "ALERT_NOT_EXISTS"
 	caseSensitive  = 0
 )
@@ -67,11 +67,11 @@ type contactRequest struct {
 	Recurrence int    `json:"recurrence"`
 }
 
-// wantedMonitor alerts a contact at once and once; contact 0 is none.
+// wantedMonitor returns the desired state of a monitor, which alerts a contact immediately and once; 0 is no contact.
 func wantedMonitor(m Monitor, contact int64) wanted[monitor] {
 	request := monitorRequest{
 		FriendlyName: m.Name, Type: "HTTP", URL: m.URL, Interval: m.Interval, Timeout: m.Timeout,
-		// The keyword is in the body, and HEAD has none.
+		// The keyword is in the body, which HEAD would not return.
 		HTTPMethodType: "GET",
 		Contacts:       []contactRequest{},
 	}
@@ -85,24 +85,24 @@ func wantedMonitor(m Monitor, contact int64) wanted[monitor] {
 	}
 	return wanted[monitor]{
 		noun: "monitor", path: monitorsPath, name: m.Name, request: request,
-		differs: func(there monitor) []string {
+		differs: func(actual monitor) []string {
 			var d differences
-			d.compare("name", string(there.FriendlyName), m.Name)
-			d.compare("type", string(there.Type), request.Type)
-			d.compare("url", strings.TrimSuffix(string(there.URL), "/"), strings.TrimSuffix(m.URL, "/"))
-			d.compare("interval", int(there.Interval), m.Interval)
-			d.compare("timeout", int(there.Timeout), m.Timeout)
-			d.compare("httpMethodType", string(there.HTTPMethodType), request.HTTPMethodType)
+			d.compare("name", string(actual.FriendlyName), m.Name)
+			d.compare("type", string(actual.Type), request.Type)
+			d.compare("url", strings.TrimSuffix(string(actual.URL), "/"), strings.TrimSuffix(m.URL, "/"))
+			d.compare("interval", int(actual.Interval), m.Interval)
+			d.compare("timeout", int(actual.Timeout), m.Timeout)
+			d.compare("httpMethodType", string(actual.HTTPMethodType), request.HTTPMethodType)
 			if m.Keyword != "" {
-				d.compare("keywordType", string(there.KeywordType), request.KeywordType)
-				d.compare("keywordCaseType", int(there.KeywordCaseType), caseSensitive)
-				d.compare("keywordValue", string(there.KeywordValue), m.Keyword)
+				d.compare("keywordType", string(actual.KeywordType), request.KeywordType)
+				d.compare("keywordCaseType", int(actual.KeywordCaseType), caseSensitive)
+				d.compare("keywordValue", string(actual.KeywordValue), m.Keyword)
 			}
 			var contacts []int64
-			for _, each := range there.Contacts {
+			for _, each := range actual.Contacts {
 				contacts = append(contacts, int64(each.ID))
 			}
-			// Contacts that were added by hand stay until something else changes.
+			// Contacts that were added by hand stay until another setting changes.
 			if contact != 0 && !slices.Contains(contacts, contact) {
 				d = append(d, "does not alert the web-hook")
 			}
@@ -124,7 +124,7 @@ type integration struct {
 func (i integration) id() int64    { return int64(i.ID) }
 func (i integration) name() string { return string(i.FriendlyName) }
 
-// webhookSettings are in an integration's customValue.
+// webhookSettings is the customValue of an integration.
 type webhookSettings struct {
 	SendQuery flag `json:"sendQuery"`
 }
@@ -134,7 +134,7 @@ const (
 	upAndDown   = "UpAndDown"
 )
 
-// variables are those that UptimeRobot fills in for an alert.
+// variables returns the names of the variables that UptimeRobot fills in for an alert.
 func variables() []string {
 	return []string{
 		"monitorID", "monitorURL", "monitorFriendlyName", "alertType", "alertTypeFriendlyName", "alertDetails",
@@ -142,9 +142,9 @@ func variables() []string {
 	}
 }
 
-// wantedContact is a web-hook in the form that Splunk On-Call documents for UptimeRobot: the
-// variables are in the query, which is why the URL ends with a question mark. The API requires a
-// body as well, which has the same variables.
+// wantedContact returns the desired state of a web-hook, as Splunk On-Call documents it for UptimeRobot: the
+// variables are in the query, which is why the URL ends with a question mark. The API also requires a body, which has
+// the same variables.
 func wantedContact(name, webhook string) (wanted[integration], error) {
 	body := map[string]string{}
 	for _, variable := range variables() {
@@ -152,7 +152,7 @@ func wantedContact(name, webhook string) (wanted[integration], error) {
 	}
 	encoded, err := json.Marshal(body)
 	if err != nil {
-		return wanted[integration]{}, fmt.Errorf("encode the web-hook's body: %w", err)
+		return wanted[integration]{}, fmt.Errorf("cannot encode the web-hook's body: %w", err)
 	}
 	type data struct {
 		FriendlyName      string `json:"friendlyName"`
@@ -168,16 +168,16 @@ func wantedContact(name, webhook string) (wanted[integration], error) {
 			Type string `json:"type"`
 			Data data   `json:"data"`
 		}{webhookType, data{name, upAndDown, webhook, string(encoded), true, false}},
-		differs: func(there integration) []string {
+		differs: func(actual integration) []string {
 			var d differences
-			d.compare("name", string(there.FriendlyName), name)
-			d.compare("type", string(there.Type), webhookType)
-			d.compare("enableNotificationsFor", string(there.Notify), upAndDown)
-			if string(there.Value) != webhook {
-				d = append(d, "has another URL") // which is a secret
+			d.compare("name", string(actual.FriendlyName), name)
+			d.compare("type", string(actual.Type), webhookType)
+			d.compare("enableNotificationsFor", string(actual.Notify), upAndDown)
+			if string(actual.Value) != webhook {
+				d = append(d, "has another URL") // the URL is a secret
 			}
 			var settings webhookSettings
-			if there.CustomValue != "" && json.Unmarshal([]byte(there.CustomValue), &settings) == nil &&
+			if actual.CustomValue != "" && json.Unmarshal([]byte(actual.CustomValue), &settings) == nil &&
 				!bool(settings.SendQuery) {
 				d = append(d, "sends no query string")
 			}
@@ -197,7 +197,7 @@ type page struct {
 func (p page) id() int64    { return int64(p.ID) }
 func (p page) name() string { return string(p.FriendlyName) }
 
-// wantedPage shows these monitors.
+// wantedPage returns the desired state of a status page that shows these monitors.
 func wantedPage(p Page, monitors map[string]int64) wanted[page] {
 	shown := slices.Sorted(maps.Values(monitors))
 	return wanted[page]{
@@ -207,12 +207,12 @@ func wantedPage(p Page, monitors map[string]int64) wanted[page] {
 			CustomDomain string  `json:"customDomain"`
 			MonitorIDs   []int64 `json:"monitorIds"`
 		}{p.Name, p.Domain, shown},
-		differs: func(there page) []string {
+		differs: func(actual page) []string {
 			var d differences
-			d.compare("name", string(there.FriendlyName), p.Name)
-			d.compare("customDomain", strings.ToLower(string(there.CustomDomain)), p.Domain)
+			d.compare("name", string(actual.FriendlyName), p.Name)
+			d.compare("customDomain", strings.ToLower(string(actual.CustomDomain)), p.Domain)
 			var shows []int64
-			for _, id := range there.MonitorIDs {
+			for _, id := range actual.MonitorIDs {
 				shows = append(shows, int64(id))
 			}
 			slices.Sort(shows)
@@ -222,11 +222,11 @@ func wantedPage(p Page, monitors map[string]int64) wanted[page] {
 	}
 }
 
-// differences describe one setting each.
+// differences has a description for each setting that differs.
 type differences []string
 
-func (d *differences) compare(setting string, there, wanted any) {
-	if is, should := fmt.Sprint(there), fmt.Sprint(wanted); is != should {
+func (d *differences) compare(setting string, actual, wanted any) {
+	if is, should := fmt.Sprint(actual), fmt.Sprint(wanted); is != should {
 		*d = append(*d, fmt.Sprintf("%s is %s and should be %s", setting, is, should))
 	}
 }

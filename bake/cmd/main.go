@@ -1,20 +1,20 @@
-// Command bake watches a server after the VIP moved to it, and returns the VIP to the server before it if visitors fare
-// worse. Pulumi's command resources run it.
+// Command bake watches a server after the VIP has moved to it, and returns the VIP to the previous server if visitors
+// fare worse. Pulumi's command resources run it.
 //
 //	bake previous   print the id of the server that holds the VIP, before it moves
-//	bake watch      watch, after it has moved
+//	bake watch      observe the server, after the VIP has moved
 //
-// The environment has the settings:
+// Settings are read from the environment:
 //
 //	REGION, ALLOCATION_ID  the VIP
 //	NAME, ADDRESS          the site's name, and the VIP's address
-//	ROOTS                  PEM file of the trusted authorities. Default: those of this machine
-//	SERVER, PREVIOUS       ids of the server that holds the VIP now and of the one before it, if any
+//	ROOTS                  PEM file of the trusted authorities. Default: this machine's
+//	SERVER, PREVIOUS       ids of the server that holds the VIP now and of the previous one, if any
 //	BUCKET                 the backup bucket
-//	BAKE                   bake.Criteria in JSON
+//	BAKE                   bake.Criteria as JSON
 //	AWS_*                  keys, endpoints and authorities, as for the AWS CLI
 //
-// Exit codes: 0 done, 1 the bake failed or could not take place, 2 the command line or a setting is invalid.
+// Exit codes: 0 success, 1 the bake failed or could not take place, 2 the command line or a setting is invalid.
 package main
 
 import (
@@ -39,19 +39,19 @@ const (
 	exitUsage  = 2
 )
 
-// command is what the command line asks for.
+// command is a subcommand.
 type command func(ctx context.Context, variable func(string) string, stdout, stderr io.Writer) error
 
-// errSetting is the error of an invalid setting.
+// errSetting is wrapped by errors about settings.
 var errSetting = errors.New("invalid setting")
 
 func main() {
 	os.Exit(run(os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
 }
 
-// run runs a command, and returns the exit code.
+// run runs the subcommand in args, and returns the exit code.
 func run(args []string, variable func(string) string, stdout, stderr io.Writer) int {
-	// A way back is finished even if the update that read its lines was killed.
+	// The return of the VIP must complete even if the update that reads the output is killed.
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -89,7 +89,7 @@ func previous(ctx context.Context, variable func(string) string, stdout, _ io.Wr
 	return err
 }
 
-// watch bakes the server.
+// watch runs the bake.
 func watch(ctx context.Context, variable func(string) string, stdout, stderr io.Writer) error {
 	watched := bake.Bake{
 		Server: variable("SERVER"), Previous: variable("PREVIOUS"), AllocationID: variable("ALLOCATION_ID"),
@@ -100,7 +100,7 @@ func watch(ctx context.Context, variable func(string) string, stdout, stderr io.
 		err = fmt.Errorf("%w: %w", errSetting, err)
 	}
 	if limits := json.Unmarshal([]byte(variable("BAKE")), &watched.Criteria); limits != nil {
-		err = errors.Join(err, fmt.Errorf("%w: BAKE: expected criteria in JSON: %w", errSetting, limits))
+		err = errors.Join(err, fmt.Errorf("%w: BAKE: expected criteria as JSON: %w", errSetting, limits))
 	}
 	if err := errors.Join(err, missing(variable, "REGION", "ALLOCATION_ID", "SERVER", "BUCKET")); err != nil {
 		return err
@@ -122,7 +122,7 @@ func watch(ctx context.Context, variable func(string) string, stdout, stderr io.
 	return err
 }
 
-// missing returns an error for each variable that is not set.
+// missing returns an error that lists the variables that are not set, or nil.
 func missing(variable func(string) string, names ...string) error {
 	var problems []error
 	for _, name := range names {

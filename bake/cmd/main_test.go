@@ -17,7 +17,7 @@ import (
 	"immutable-infra/internal/testsite"
 )
 
-// environment has the settings of a bake of i-2, which took the VIP from i-1. EC2 says that holder has it.
+// environment returns the settings of a bake of i-2, which got the VIP from i-1. According to EC2, holder has the VIP.
 func environment(t *testing.T, holder string) map[string]string {
 	t.Helper()
 	ec2 := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -25,8 +25,8 @@ func environment(t *testing.T, holder string) map[string]string {
 		if err != nil {
 			t.Error(err)
 		}
-		asked, err := url.ParseQuery(string(body))
-		if err != nil || asked.Get("Action") != "DescribeAddresses" || asked.Get("AllocationId.1") != "eipalloc-1" {
+		query, err := url.ParseQuery(string(body))
+		if err != nil || query.Get("Action") != "DescribeAddresses" || query.Get("AllocationId.1") != "eipalloc-1" {
 			w.WriteHeader(http.StatusBadRequest)
 		}
 		fmt.Fprintf(w, "<R><addressesSet><item><instanceId>%s</instanceId></item></addressesSet></R>", holder)
@@ -43,7 +43,7 @@ func environment(t *testing.T, holder string) map[string]string {
 	}
 }
 
-func baked(variables map[string]string, args ...string) (code int, stdout, stderr string) {
+func runBake(variables map[string]string, args ...string) (code int, stdout, stderr string) {
 	var out, errors bytes.Buffer
 	code = run(args, func(name string) string { return variables[name] }, &out, &errors)
 	return code, out.String(), errors.String()
@@ -51,36 +51,36 @@ func baked(variables map[string]string, args ...string) (code int, stdout, stder
 
 func TestPreviousPrintsTheHolderOfTheVIPAndNothingElse(t *testing.T) {
 	for _, holder := range []string{"i-1", ""} {
-		code, stdout, stderr := baked(environment(t, holder), "previous")
+		code, stdout, stderr := runBake(environment(t, holder), "previous")
 		require.Equal(t, 0, code, stderr)
 		require.Equal(t, holder, stdout)
 	}
 	variables := environment(t, "i-1")
 	variables["ALLOCATION_ID"] = "eipalloc-2"
-	code, stdout, stderr := baked(variables, "previous")
+	code, stdout, stderr := runBake(variables, "previous")
 	require.Equal(t, exitFailed, code)
 	require.Empty(t, stdout)
 	require.Contains(t, stderr, "cannot read which server holds the VIP: 400 Bad Request")
 }
 
 func TestExitCodeSaysWhetherTheServerKeepsTheVIP(t *testing.T) {
-	code, stdout, stderr := baked(environment(t, "i-2"), "watch")
+	code, stdout, stderr := runBake(environment(t, "i-2"), "watch")
 	require.Equal(t, 0, code, stderr)
 	require.Equal(t, "server i-2 keeps the VIP", stdout)
 
 	variables := environment(t, "i-2")
 	variables["PREVIOUS"] = ""
-	code, _, stderr = baked(variables, "watch")
+	code, _, stderr = runBake(variables, "watch")
 	require.Equal(t, 0, code, stderr)
 	require.Contains(t, stderr, "no other server held the VIP before")
 
-	code, stdout, stderr = baked(environment(t, "i-1"), "watch")
+	code, stdout, stderr = runBake(environment(t, "i-1"), "watch")
 	require.Equal(t, exitFailed, code)
 	require.Empty(t, stdout)
 	require.Contains(t, stderr, "the VIP is at i-1, not at i-2")
 }
 
-func TestWrongSettingsAreNamed(t *testing.T) {
+func TestInvalidSettingsAreNamed(t *testing.T) {
 	good := environment(t, "i-2")
 	for name, value := range map[string]string{
 		"REGION": "", "ALLOCATION_ID": "", "NAME": "", "ADDRESS": "2001:db8::1", "ROOTS": os.DevNull, "SERVER": "",
@@ -89,31 +89,31 @@ func TestWrongSettingsAreNamed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			variables := maps.Clone(good)
 			variables[name] = value
-			code, stdout, stderr := baked(variables, "watch")
+			code, stdout, stderr := runBake(variables, "watch")
 			require.Equal(t, exitUsage, code)
 			require.Empty(t, stdout)
 			require.Contains(t, stderr, name)
 		})
 	}
-	code, _, stderr := baked(nil, "watch")
+	code, _, stderr := runBake(nil, "watch")
 	require.Equal(t, exitUsage, code)
 	for _, name := range []string{"REGION", "ALLOCATION_ID", "NAME", "ADDRESS", "SERVER", "BUCKET", "BAKE"} {
 		require.Contains(t, stderr, name)
 	}
-	code, _, stderr = baked(nil, "previous")
+	code, _, stderr = runBake(nil, "previous")
 	require.Equal(t, exitUsage, code)
 	require.Contains(t, stderr, "REGION is not set")
 }
 
-func TestWrongCommandLineIsAnsweredWithTheRightOne(t *testing.T) {
+func TestInvalidCommandLinePrintsTheUsage(t *testing.T) {
 	for _, args := range [][]string{nil, {"watch", "previous"}, {"look"}} {
-		code, _, stderr := baked(environment(t, "i-2"), args...)
+		code, _, stderr := runBake(environment(t, "i-2"), args...)
 		require.Equal(t, exitUsage, code, args)
 		require.Equal(t, "usage: bake previous|watch\n", stderr)
 	}
 }
 
-// An update that was killed reads no lines any more.
+// A killed update no longer reads the output.
 func TestBakeOutlivesItsReader(t *testing.T) {
 	const marker = "BAKE_WITHOUT_READER"
 	if os.Getenv(marker) != "" {
@@ -123,9 +123,9 @@ func TestBakeOutlivesItsReader(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, reader.Close())
 	defer writer.Close()
-	alone := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^"+t.Name()+"$")
-	alone.Env, alone.Stderr = append(os.Environ(), marker+"=1"), writer
+	command := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^"+t.Name()+"$")
+	command.Env, command.Stderr = append(os.Environ(), marker+"=1"), writer
 	var exit *exec.ExitError
-	require.ErrorAs(t, alone.Run(), &exit)
+	require.ErrorAs(t, command.Run(), &exit)
 	require.Equal(t, exitUsage, exit.ExitCode(), exit)
 }

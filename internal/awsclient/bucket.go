@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// Bucket is a bucket of S3, or of a store that speaks its protocol.
+// Bucket is a bucket in S3, or in a compatible store.
 type Bucket struct {
 	*Client
 	Name string
@@ -44,8 +44,8 @@ func (b Bucket) Put(ctx context.Context, key, contentType string, content []byte
 	return nil
 }
 
-// URL is the URL of an object, or of the bucket if the key is "". The bucket's name is in the name of the host at AWS,
-// and in the path elsewhere. Of each value in the query, only the first counts.
+// URL returns the URL of an object, or of the bucket if the key is "". The bucket's name is in the host name at AWS,
+// and in the path elsewhere. Only the first value of each query parameter is used.
 func (b Bucket) URL(key string, query url.Values) *url.URL {
 	target := &url.URL{Scheme: "https", Host: fmt.Sprintf("%s.s3.%s.amazonaws.com", b.Name, b.region), Path: "/" + key}
 	if endpoint := b.endpoints["S3"]; endpoint != nil {

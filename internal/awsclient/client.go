@@ -1,5 +1,5 @@
-// Package awsclient sends signed requests to AWS's services. It is for the programs that an update compiles and runs:
-// AWS's own SDK takes minutes to compile.
+// Package awsclient sends signed requests to AWS services. It is for programs that an update compiles and runs: the
+// AWS SDK would take minutes to compile.
 package awsclient
 
 import (
@@ -28,17 +28,17 @@ import (
 )
 
 const (
-	// MaxRequests is how many requests a client sends at a time.
+	// MaxRequests is how many requests a client sends concurrently.
 	MaxRequests = 64
-	// tries is how often a request is sent before its error counts.
-	tries = 6
-	// firstPause is the longest pause before the second try. It doubles with each try.
+	// attempts is the maximum number of attempts at a request.
+	attempts = 6
+	// firstPause is the maximum pause before the second attempt. It doubles with each attempt.
 	firstPause = 200 * time.Millisecond
-	// responseTimeout is how long a service may take to answer a request that is sent completely.
+	// responseTimeout is how long a service may take to respond after a request has been sent completely.
 	responseTimeout = time.Minute
 )
 
-// Client is a client of AWS's services in one region.
+// Client is a client of AWS services in one region.
 type Client struct {
 	region      string
 	endpoints   map[string]*url.URL
@@ -47,9 +47,9 @@ type Client struct {
 	now         func() time.Time
 }
 
-// New returns a client that reads the variables which AWS's own tools know: AWS_ACCESS_KEY_ID and its companions,
-// AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL, and AWS_CA_BUNDLE. Without keys in the environment it asks the AWS CLI,
-// which knows profiles and single sign-on.
+// New returns a client that is configured by the environment variables of AWS's own tools: AWS_ACCESS_KEY_ID and
+// related ones, AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL, and AWS_CA_BUNDLE. If the environment has no keys, it gets
+// them from the AWS CLI, which supports profiles and single sign-on.
 func New(ctx context.Context, region string, getenv func(string) string) (*Client, error) {
 	c := &Client{region: region, endpoints: map[string]*url.URL{}, now: time.Now}
 	for _, service := range []string{"S3", "EC2"} {
@@ -93,7 +93,7 @@ func New(ctx context.Context, region string, getenv func(string) string) (*Clien
 	return c, err
 }
 
-// credentials are what signs a request.
+// credentials sign requests.
 type credentials struct {
 	ID     string `json:"AccessKeyId"`
 	Secret string `json:"SecretAccessKey"`
@@ -113,11 +113,11 @@ func findCredentials(ctx context.Context, getenv func(string) string) (credentia
 		err = fmt.Errorf("aws configure export-credentials: %s", bytes.TrimSpace(exit.Stderr))
 	}
 	if err == nil && (found.ID == "" || found.Secret == "") {
-		err = errors.New("aws configure export-credentials printed none")
+		err = errors.New("aws configure export-credentials printed no credentials")
 	}
 	if err != nil {
 		return credentials{}, fmt.Errorf(
-			"cannot find AWS credentials: %w; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or log in by the AWS CLI", err)
+			"cannot find AWS credentials: %w; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or log in with the AWS CLI", err)
 	}
 	return found, nil
 }
@@ -128,19 +128,19 @@ type Request struct {
 	Service             string
 	Method, ContentType string
 	URL                 *url.URL
-	// Digest is the SHA-256 of the body, in hexadecimal digits. "" is that of no body.
+	// Digest is the SHA-256 of the body in hexadecimal digits, or "" if there is no body.
 	Digest string
-	// Open returns the body and its size, in bytes. It is called for each try. Optional.
+	// Open returns the body and its size in bytes. It is called for each attempt. Optional.
 	Open func() (io.ReadCloser, int64, error)
 }
 
-// Do sends a request until it succeeds or fails permanently, 6 times at most, and returns the body of the response.
-// Any status but 2xx is an error, with AWS's code and message.
+// Do sends a request until it succeeds or fails permanently, at most 6 times, and returns the body of the response. Any
+// status except 2xx is an error, with AWS's code and message.
 func (c *Client) Do(ctx context.Context, r Request) ([]byte, error) {
 	pause := firstPause
-	for try := 1; ; try++ {
+	for attempt := 1; ; attempt++ {
 		body, err := c.send(ctx, r)
-		if temporary := (*temporaryError)(nil); err == nil || !errors.As(err, &temporary) || try == tries {
+		if temporary := (*temporaryError)(nil); err == nil || !errors.As(err, &temporary) || attempt == attempts {
 			return body, err
 		}
 		select {
@@ -152,7 +152,7 @@ func (c *Client) Do(ctx context.Context, r Request) ([]byte, error) {
 	}
 }
 
-// temporaryError is an error after which the same request may succeed.
+// temporaryError is an error after which the same request may succeed later.
 type temporaryError struct{ error }
 
 func (e *temporaryError) Unwrap() error { return e.error }
@@ -205,7 +205,7 @@ func (c *Client) send(ctx context.Context, r Request) ([]byte, error) {
 	if response.StatusCode/100 == 2 {
 		return text, nil
 	}
-	// S3 has the code and the message at the top, the query protocol of EC2 below Errors.
+	// S3 has the code and the message at the top level, EC2's query protocol has them below Errors.
 	var described struct {
 		Code, Message string
 		Errors        struct {
@@ -223,8 +223,7 @@ func (c *Client) send(ctx context.Context, r Request) ([]byte, error) {
 	return nil, err
 }
 
-// sign adds the headers of Signature Version 4. No other header is sent to S3: a bucket with ownership enforced rejects
-// ACLs.
+// sign adds the headers of Signature Version 4. It adds no ACL, which S3 rejects for buckets with enforced ownership.
 func (c *Client) sign(r *http.Request, service, digest string) {
 	at := c.now().UTC()
 	date, moment := at.Format("20060102"), at.Format("20060102T150405Z")

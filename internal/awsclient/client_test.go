@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// newClient returns a client with keys, and one more variable.
+// newClient returns a client with credentials and one additional environment variable.
 func newClient(t *testing.T, variable, value string) *Client {
 	t.Helper()
 	variables := map[string]string{"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret", variable: value}
@@ -24,7 +24,7 @@ func newClient(t *testing.T, variable, value string) *Client {
 	return client
 }
 
-// awsCLI puts a script in the place of the AWS CLI.
+// awsCLI replaces the AWS CLI by a script.
 func awsCLI(t *testing.T, script string) {
 	t.Helper()
 	bin := t.TempDir()
@@ -56,7 +56,7 @@ func TestURLOfABucket(t *testing.T) {
 	require.Equal(t, "https://store.example.org/s3/content-1"+path, at("https://store.example.org/s3/"))
 }
 
-func TestCredentialsAreThoseOfAWSsTools(t *testing.T) {
+func TestCredentialsComeFromTheEnvironmentOrTheAWSCLI(t *testing.T) {
 	none := func(string) string { return "" }
 	awsCLI(t, `[ "$*" = "configure export-credentials --format process" ] && echo '{"Version": 1, "AccessKeyId": "ASIA", "SecretAccessKey": "secret", "SessionToken": "token"}'`)
 	found, err := findCredentials(t.Context(), none)
@@ -69,7 +69,7 @@ func TestCredentialsAreThoseOfAWSsTools(t *testing.T) {
 
 	for name, script := range map[string]string{
 		"Error loading SSO Token": "echo Error loading SSO Token >&2; exit 255",
-		"printed none":            "echo '{}'",
+		"printed no credentials":  "echo '{}'",
 	} {
 		awsCLI(t, script)
 		_, err = findCredentials(t.Context(), none)

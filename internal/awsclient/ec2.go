@@ -28,7 +28,7 @@ func (c *Client) AddressHolder(ctx context.Context, allocationID string) (instan
 	return instanceID, nil
 }
 
-// MoveAddress associates an Elastic IP with an instance, whichever it is associated with.
+// MoveAddress associates an Elastic IP with an instance, even if it is associated with another one.
 func (c *Client) MoveAddress(ctx context.Context, allocationID, instanceID string) error {
 	_, err := c.ec2(ctx, "AssociateAddress", url.Values{
 		"AllocationId": {allocationID}, "InstanceId": {instanceID}, "AllowReassociation": {"true"},
@@ -39,7 +39,7 @@ func (c *Client) MoveAddress(ctx context.Context, allocationID, instanceID strin
 	return nil
 }
 
-// TerminateInstance terminates an instance. It is no error if EC2 does so already.
+// TerminateInstance terminates an instance. It is not an error if the instance is already terminating.
 func (c *Client) TerminateInstance(ctx context.Context, instanceID string) error {
 	if _, err := c.ec2(ctx, "TerminateInstances", url.Values{"InstanceId.1": {instanceID}}); err != nil {
 		return fmt.Errorf("cannot terminate %s: %w", instanceID, err)

@@ -1,4 +1,4 @@
-// Package golden compares what is rendered with files that are in the repository.
+// Package golden compares rendered texts with files in the repository.
 package golden
 
 import (
@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Equal requires that testdata/<name> holds the text. With UPDATE_GOLDEN=1 in
-// the environment it writes the file instead.
+// Equal requires that testdata/<name> contains the text. With UPDATE_GOLDEN=1 in the environment, it writes the file
+// instead.
 func Equal(t *testing.T, name, text string) {
 	t.Helper()
 	path := filepath.Join("testdata", name)
@@ -21,5 +21,5 @@ func Equal(t *testing.T, name, text string) {
 	}
 	expected, err := os.ReadFile(path)
 	require.NoError(t, err)
-	require.Equal(t, string(expected), text, "%s differs; if the change is meant, run make golden", path)
+	require.Equal(t, string(expected), text, "%s differs; if the change is intended, run make golden", path)
 }

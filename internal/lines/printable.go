@@ -5,8 +5,8 @@ import (
 	"unicode"
 )
 
-// Printable is foreign text of at most limit bytes, with "..." if it was longer. Characters that are not printable,
-// which a terminal or a workflow may obey, become spaces.
+// Printable makes untrusted text safe to print. It truncates the text to limit bytes, followed by "...", and replaces
+// unprintable characters, which a terminal or a workflow may interpret, by spaces.
 func Printable(text string, limit int) string {
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {

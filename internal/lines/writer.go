@@ -1,5 +1,5 @@
-// Package lines makes the output of foreign programs safe for Pulumi's command provider, which hangs forever at a line
-// of 64 KiB, such as a progress bar, and fails at text that is not UTF-8.
+// Package lines makes the output of other programs safe for Pulumi's command provider, which hangs forever on a line of
+// 64 KiB, such as a progress bar, and fails on text that is not UTF-8.
 package lines
 
 import (
@@ -9,11 +9,11 @@ import (
 	"sync"
 )
 
-// longest is how many bytes of a line are written.
-const longest = 8 << 10
+// maxLine is how many bytes of a line are written.
+const maxLine = 8 << 10
 
-// Writer writes text in whole lines of at most 8 KiB, in UTF-8. A carriage return ends a line as well; longer lines are
-// cut. It is safe for concurrent use. Close writes the last line.
+// Writer writes text as whole lines of at most 8 KiB in UTF-8. A carriage return also ends a line; longer lines are
+// truncated. It is safe for concurrent use. Close writes the last line.
 type Writer struct {
 	mutex    sync.Mutex
 	target   io.Writer
@@ -34,7 +34,7 @@ func (w *Writer) Write(text []byte) (int, error) {
 			break
 		}
 		w.keep(rest[:end])
-		// Empty lines of a progress bar are dropped, those of a text are not.
+		// Drop empty lines of progress bars, but keep those of ordinary text.
 		empty := len(w.line) == 0 && (w.returned || rest[end] == '\r')
 		w.returned = rest[end] == '\r'
 		rest = rest[end+1:]
@@ -58,11 +58,11 @@ func (w *Writer) Close() error {
 	return w.flush()
 }
 
-// keep appends text to the line, up to longest.
+// keep appends text to the line, up to maxLine.
 func (w *Writer) keep(text []byte) {
 	if len(text) > 0 {
 		w.returned = false
-		w.line = append(w.line, text[:min(len(text), longest-len(w.line))]...)
+		w.line = append(w.line, text[:min(len(text), maxLine-len(w.line))]...)
 	}
 }
 

@@ -24,7 +24,7 @@ func TestEachLineIsShortWholeAndUTF8(t *testing.T) {
 		"a long line":         {[]string{long, long, "\nnext\n"}, long[:8192] + "\nnext\n"},
 		"a long line, no end": {[]string{long}, long[:8192] + "\n"},
 		"not UTF-8":           {[]string{"caf\xe9 caf", "\xc3", "\xa9\n"}, "caf? café\n"},
-		"cut in a letter":     {[]string{long[:8191] + "é\n"}, long[:8191] + "?\n"},
+		"cut in a rune":       {[]string{long[:8191] + "é\n"}, long[:8191] + "?\n"},
 		"nothing":             {nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -41,7 +41,7 @@ func TestEachLineIsShortWholeAndUTF8(t *testing.T) {
 	}
 }
 
-func TestALineIsPassedOnWhenItEnds(t *testing.T) {
+func TestLineIsWrittenWhenItEnds(t *testing.T) {
 	var got strings.Builder
 	writer := NewWriter(&got)
 	_, err := io.WriteString(writer, "one\ntw")
@@ -49,7 +49,7 @@ func TestALineIsPassedOnWhenItEnds(t *testing.T) {
 	require.Equal(t, "one\n", got.String())
 }
 
-func TestTheErrorOfTheTargetIsReturned(t *testing.T) {
+func TestErrorOfTheTargetIsReturned(t *testing.T) {
 	broken := errors.New("broken")
 	reader, target := io.Pipe()
 	require.NoError(t, reader.CloseWithError(broken))

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The Makefile has the rule a second time, because a shell cannot ask the package.
+// The Makefile repeats the rule, because a shell cannot call the package.
 func TestMakefileHasTheSameRule(t *testing.T) {
 	makefile, err := os.ReadFile("../../Makefile")
 	require.NoError(t, err)

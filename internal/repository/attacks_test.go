@@ -16,13 +16,13 @@ import (
 
 // attack is a row of a table in docs/attacks.md.
 type attack struct {
-	// point is the number in its section's heading.
+	// point is the number in the heading of the row's section.
 	point string
-	// cells are the attack, the result before, the result now, and the tests.
+	// cells has the attack, the result before, the result now, and the tests.
 	cells []string
 }
 
-// attacksIn reads the rows of the tables of tests.
+// attacksIn parses the rows of a document's tables of attacks.
 func attacksIn(document string) []attack {
 	var found []attack
 	point, inTable := "", false
@@ -48,7 +48,7 @@ func attacksIn(document string) []attack {
 	return found
 }
 
-// checkTests checks a cell of tests: "`directory`: `Test`, `Test/subtest`; `directory`: ...".
+// checkTests checks that the tests in a cell exist. A cell is "`directory`: `Test`, `Test/subtest`; `directory`: ...".
 func checkTests(root, cell string) error {
 	for group := range strings.SplitSeq(cell, "; `") {
 		directory, names, ok := strings.Cut(strings.TrimPrefix(group, "`"), "`: `")
@@ -64,7 +64,7 @@ func checkTests(root, cell string) error {
 	return nil
 }
 
-// findTest looks for a test function in a directory, and for its subtest's name as a literal in the same file.
+// findTest searches a directory for a test function, and the function's file for the name of the subtest as a literal.
 func findTest(directory, name string) error {
 	function, subtest, _ := strings.Cut(name, "/")
 	files, err := filepath.Glob(filepath.Join(directory, "*_test.go"))
@@ -91,7 +91,7 @@ func findTest(directory, name string) error {
 	return fmt.Errorf("%s has no test %q", directory, function)
 }
 
-// declares reports whether a file declares a test or fuzz function of a name.
+// declares reports whether a file declares a test or fuzz function with this name.
 func declares(file *ast.File, name string) bool {
 	if !regexp.MustCompile(`^(?:Test|Fuzz)[A-Z]`).MatchString(name) {
 		return false
@@ -125,7 +125,7 @@ func TestEachAttackNamesATestThatExists(t *testing.T) {
 }
 
 func TestAnAttackWithoutItsTestIsFound(t *testing.T) {
-	// Assembled, so that this file has no such literal.
+	// Assembled at run time, so that this file does not contain the literal.
 	missing := strings.Join([]string{"no", "such", "subtest"}, " ")
 	for name, c := range map[string]struct{ cell, err string }{
 		"a test":    {"`internal/repository`: `TestAnAttackWithoutItsTestIsFound`", ""},

@@ -41,7 +41,7 @@ func project(t *testing.T) (root string, files []string) {
 	return root, files
 }
 
-// TestB9CheckoutHasTheSameBytesOnWindows: core.autocrlf is true there by default.
+// TestB9CheckoutHasTheSameBytesOnWindows: core.autocrlf is true by default on Windows.
 func TestB9CheckoutHasTheSameBytesOnWindows(t *testing.T) {
 	root, files := project(t)
 	dir := t.TempDir()
@@ -71,7 +71,7 @@ func TestB9CheckoutHasTheSameBytesOnWindows(t *testing.T) {
 		require.NoError(t, err)
 		content, err := os.ReadFile(filepath.Join(clone, file))
 		require.NoError(t, err)
-		require.True(t, bytes.Equal(expected, content), "%s has other bytes in a checkout with core.autocrlf=true", file)
+		require.True(t, bytes.Equal(expected, content), "%s differs in a checkout with core.autocrlf=true", file)
 	}
 	content, err := os.ReadFile(filepath.Join(clone, "picture.gif"))
 	require.NoError(t, err)

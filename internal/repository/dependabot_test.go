@@ -12,9 +12,9 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// notWatched lists the directories for which Dependabot proposes nothing, with the reason.
+// notWatched lists the directories that Dependabot does not watch, with the reason.
 var notWatched = map[string]string{
-	"/tools/traefik/ext": "it requires nothing",
+	"/tools/traefik/ext": "it has no dependencies",
 }
 
 func TestDependabotWatchesEverythingThatIsPinned(t *testing.T) {

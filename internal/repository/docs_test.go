@@ -31,7 +31,7 @@ func listed(t *testing.T, patterns ...string) []string {
 	return files
 }
 
-// documents returns the texts about this project by path, without those of the sites in it.
+// documents returns the project's documents by path, without those of the sites in the repository.
 func documents(t *testing.T) map[string]string {
 	t.Helper()
 	texts := map[string]string{}
@@ -54,7 +54,7 @@ var (
 	link    = regexp.MustCompile(`\]\(([^()\s]+)\)`)
 )
 
-// prose returns the lines of a text, with empty lines in place of code.
+// prose returns the lines of a text, with code blocks replaced by empty lines.
 func prose(text string) []string {
 	lines, code := strings.Split(text, "\n"), false
 	for i, line := range lines {
@@ -67,7 +67,7 @@ func prose(text string) []string {
 	return lines
 }
 
-// anchors returns the fragments of a text's headings on GitHub.
+// anchors returns the fragments that GitHub assigns to the headings of a text.
 func anchors(text string) []string {
 	var found []string
 	for _, line := range prose(text) {
@@ -201,7 +201,7 @@ func TestDecisionsAreRecords(t *testing.T) {
 		at := 0
 		for _, part := range []string{"**Context.**", "**Options.**", "**Choice.**", "**Cost.**"} {
 			next := strings.Index(record[at:], part)
-			require.GreaterOrEqual(t, next, 0, "%s has no %s, or has it in another place", title, part)
+			require.GreaterOrEqual(t, next, 0, "%s has no %s, or has it in the wrong place", title, part)
 			at += next
 		}
 	}

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/mod/modfile"
 )
 
-// otherVersions lists the modules that need another version of a dependency than the rest, with the reason.
+// otherVersions lists the dependencies that need another version in some modules, with the reason.
 func otherVersions() map[string]map[string]string {
 	const plugins = "the local cloud's plugins are processes of their own, and pulumi-go-provider requires newer ones " +
 		"than the program's SDK does"
@@ -24,7 +24,7 @@ func otherVersions() map[string]map[string]string {
 	}
 }
 
-// goMods returns the modules of this repository by the path of their go.mod.
+// goMods returns the go.mod files of this repository by path.
 func goMods(t *testing.T) map[string]*modfile.File {
 	t.Helper()
 	listed, err := exec.CommandContext(t.Context(), "git", "-C", "../..", "ls-files", "--", "go.mod", "**/go.mod").Output()
@@ -44,7 +44,7 @@ func goMods(t *testing.T) map[string]*modfile.File {
 	return modules
 }
 
-// The test compares direct dependencies only, because a module does not choose the others.
+// The test compares only direct dependencies, because a module does not choose its indirect ones.
 func TestOneDependencyHasTheSameVersionInAllModules(t *testing.T) {
 	versions, where := map[string]string{}, map[string]string{}
 	modules := goMods(t)
@@ -55,7 +55,7 @@ func TestOneDependencyHasTheSameVersionInAllModules(t *testing.T) {
 				continue
 			}
 			if other, ok := versions[dependency]; ok {
-				require.Equal(t, other, version, "%s: in %s it is another: go get %s@VERSION in one of them", dependency,
+				require.Equal(t, other, version, "%s: %s requires another version: go get %s@VERSION in one of them", dependency,
 					where[dependency], dependency)
 			}
 			versions[dependency], where[dependency] = version, path
@@ -66,7 +66,7 @@ func TestOneDependencyHasTheSameVersionInAllModules(t *testing.T) {
 			require.Contains(t, modules, path)
 			for _, requirement := range modules[path].Require {
 				if requirement.Mod.Path == dependency {
-					require.NotEqual(t, versions[dependency], requirement.Mod.Version, "%s: %s needs no exception any more", path,
+					require.NotEqual(t, versions[dependency], requirement.Mod.Version, "%s: %s no longer needs an exception", path,
 						dependency)
 				}
 			}
@@ -74,7 +74,7 @@ func TestOneDependencyHasTheSameVersionInAllModules(t *testing.T) {
 	}
 }
 
-// A workspace would build the program with the local cloud's versions: see "No workspace" in docs/decisions.md.
+// A workspace would build the program with the local cloud's dependencies: see "No workspace" in docs/decisions.md.
 func TestModulesBuildWithTheirOwnVersions(t *testing.T) {
 	makefile, err := os.ReadFile("../../Makefile")
 	require.NoError(t, err)
@@ -91,7 +91,7 @@ func TestMakeChecksEachModule(t *testing.T) {
 	require.NotNil(t, listed)
 	var modules []string
 	for file := range goMods(t) {
-		// These modules have no packages of this project.
+		// Modules in tools have no packages of this project.
 		if directory := path.Dir(file); directory != "tools" && !strings.HasPrefix(directory, "tools/") {
 			modules = append(modules, directory)
 		}
@@ -99,7 +99,7 @@ func TestMakeChecksEachModule(t *testing.T) {
 	require.ElementsMatch(t, modules, strings.Fields(listed[1]))
 }
 
-func TestAllModulesAreForTheSameGo(t *testing.T) {
+func TestAllModulesRequireTheSameGo(t *testing.T) {
 	modules := goMods(t)
 	require.NotNil(t, modules["go.mod"].Go)
 	release := strings.TrimSuffix(modules["go.mod"].Go.Version, ".0")

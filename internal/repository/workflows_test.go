@@ -28,7 +28,7 @@ func workflows(t *testing.T) map[string]string {
 	return texts
 }
 
-func TestActionsOfOthersArePinnedToOneCommitEach(t *testing.T) {
+func TestThirdPartyActionsArePinnedToOneCommitEach(t *testing.T) {
 	uses := regexp.MustCompile(`uses: (\S+)(.*)`)
 	pinned := regexp.MustCompile(`^([\w./-]+)@([0-9a-f]{40})$`)
 	commits, found := map[string]string{}, 0
@@ -41,7 +41,7 @@ func TestActionsOfOthersArePinnedToOneCommitEach(t *testing.T) {
 			require.NotNil(t, action, "%s: %s is not pinned to a commit", path, match[1])
 			require.Regexp(t, `^ # v\d+\.\d+\.\d+$`, match[2], "%s: %s does not say which version it is", path, match[1])
 			if other, ok := commits[action[1]]; ok {
-				require.Equal(t, other, action[2], "%s: %s is of another version elsewhere", path, action[1])
+				require.Equal(t, other, action[2], "%s: %s has another version elsewhere", path, action[1])
 			}
 			commits[action[1]] = action[2]
 			found++
@@ -57,7 +57,7 @@ type workflow struct {
 	Jobs        map[string]job
 }
 
-// job is a job of a workflow: steps, or a call of another workflow.
+// job is a job in a workflow: steps, or a call of another workflow.
 type job struct {
 	If, Uses    string
 	RunsOn      string `yaml:"runs-on"`
@@ -88,15 +88,15 @@ func parseWorkflow(t *testing.T, text string) workflow {
 	return parsed
 }
 
-// powers matches the keys by which a workflow gets a role, a secret, or a machine of the owner.
-var powers = regexp.MustCompile(`secrets[.:\[]|vars[.\[]|id-token|github\.token|GITHUB_TOKEN|` +
+// privileges matches the keys by which a workflow gets a role, a secret, or a self-hosted machine.
+var privileges = regexp.MustCompile(`secrets[.:\[]|vars[.\[]|id-token|github\.token|GITHUB_TOKEN|` +
 	`actions/setup\n|configure-aws-credentials|environment:|: write`)
 
 func TestPullRequestsOfForksGetNoRoleAndNoSecret(t *testing.T) {
-	var seen []string
+	var checked []string
 	for path, text := range workflows(t) {
 		require.NotContains(t, text, "pull_request_target",
-			"%s: it would run the code of strangers with the rights of this repository", path)
+			"%s: it would run untrusted code with the permissions of this repository", path)
 		if filepath.Base(path) == "action.yml" {
 			continue
 		}
@@ -104,12 +104,12 @@ func TestPullRequestsOfForksGetNoRoleAndNoSecret(t *testing.T) {
 		if _, ok := workflow.triggers(t)["pull_request"]; !ok {
 			continue
 		}
-		seen = append(seen, filepath.Base(path))
-		if !powers.MatchString(text) {
+		checked = append(checked, filepath.Base(path))
+		if !privileges.MatchString(text) {
 			// Code from forks may run here.
 			require.Equal(t, map[string]string{"contents": "read"}, workflow.Permissions, path)
 			for name, job := range workflow.Jobs {
-				require.Regexp(t, `^ubuntu-[\d.]+$`, job.RunsOn, "%s: %s runs on a machine that GitHub does not throw away", path,
+				require.Regexp(t, `^ubuntu-[\d.]+$`, job.RunsOn, "%s: %s runs on a machine that GitHub does not discard", path,
 					name)
 			}
 			continue
@@ -124,12 +124,12 @@ func TestPullRequestsOfForksGetNoRoleAndNoSecret(t *testing.T) {
 				if level != "write" || permission == "id-token" {
 					continue
 				}
-				require.Len(t, job.Steps, 1, "%s: %s writes, and runs more than one command", path, name)
-				require.Empty(t, job.Steps[0].Uses, "%s: %s writes, and might run the pull request's code", path, name)
+				require.Len(t, job.Steps, 1, "%s: %s has write permission and runs more than one command", path, name)
+				require.Empty(t, job.Steps[0].Uses, "%s: %s has write permission and might run the pull request's code", path, name)
 			}
 		}
 	}
-	require.ElementsMatch(t, []string{"check.yml", "preview.yml"}, seen)
+	require.ElementsMatch(t, []string{"check.yml", "preview.yml"}, checked)
 }
 
 func TestEveryPullRequestAndEveryDeployIsChecked(t *testing.T) {
@@ -149,14 +149,14 @@ func TestEveryPullRequestAndEveryDeployIsChecked(t *testing.T) {
 	require.Equal(t, "./.github/workflows/check.yml", deploy.Jobs["check"].Uses)
 	require.Nil(t, deploy.Jobs["check"].Secrets)
 	require.Equal(t, map[string]string{"contents": "read"}, deploy.Jobs["check"].Permissions,
-		"it would inherit the right to assume a role")
+		"it would inherit the permission to assume a role")
 	for name, job := range deploy.Jobs {
 		if name == "check" {
 			continue
 		}
 		require.Empty(t, job.If, "%s: a condition of its own may run it after a failed check", name)
 		before := map[string]string{"test": "check", "production": "test"}[name]
-		require.Equal(t, before, job.Needs, "%s is deployed before it was checked", name)
+		require.Equal(t, before, job.Needs, "%s is deployed before it is checked", name)
 	}
 
 	// Nothing else updates a stack.
@@ -182,7 +182,7 @@ func TestWorkflowsAreWhatTheirRolesTrust(t *testing.T) {
 					continue
 				}
 				environment, known := trusted[filepath.Base(path)]
-				require.True(t, known, "%s: no role trusts %s; let one do so in ops/access", path, name)
+				require.True(t, known, "%s: no role trusts %s; add one in ops/access", path, name)
 				require.Equal(t, environment, job.Environment, "%s: the role of %s trusts another environment", path, name)
 			}
 		}
@@ -192,11 +192,11 @@ func TestWorkflowsAreWhatTheirRolesTrust(t *testing.T) {
 	}
 	deploy := workflows(t)["../../.github/workflows/deploy.yml"]
 	require.Equal(t, 2, strings.Count(deploy, "uses: ./.github/workflows/up.yml\n"),
-		"of another ref, job_workflow_ref would be another")
+		"job_workflow_ref would differ for a workflow at another ref")
 	require.NotContains(t, deploy, "vars.DEPLOY_ROLE", "the variables of an environment are empty before its job starts")
 }
 
-// steps calls visit with every step of the workflows and actions.
+// steps calls visit for each step of the workflows and actions.
 func steps(t *testing.T, visit func(where, uses, run string)) {
 	t.Helper()
 	type step struct{ Uses, Run string }
@@ -219,11 +219,11 @@ func steps(t *testing.T, visit func(where, uses, run string)) {
 
 func TestNoExpressionIsPastedIntoAShell(t *testing.T) {
 	steps(t, func(where, _, run string) {
-		require.NotContains(t, run, "${{", "%s: the title of a pull request could be a command; hand it over in env", where)
+		require.NotContains(t, run, "${{", "%s: the title of a pull request could be a command; pass it in env", where)
 	})
 }
 
-func TestADeploymentTakesNothingThatAnotherJobHasMade(t *testing.T) {
+func TestDeploymentsUseNoArtifactsOfOtherJobs(t *testing.T) {
 	steps(t, func(where, uses, _ string) {
 		require.NotRegexp(t, `^actions/(?:upload-artifact|download-artifact|cache)`, uses,
 			"%s: a job that runs a pull request's code could tamper with it", where)
@@ -233,7 +233,7 @@ func TestADeploymentTakesNothingThatAnotherJobHasMade(t *testing.T) {
 	require.NotContains(t, workflows(t)["../../.github/workflows/deploy.yml"], ".outputs.")
 }
 
-func TestOnlyDeploymentsRunOnARunnerOfOnesOwn(t *testing.T) {
+func TestOnlyDeploymentsRunOnASelfHostedRunner(t *testing.T) {
 	runsOn := regexp.MustCompile(`runs-on: (.*)`)
 	for path, text := range workflows(t) {
 		for _, match := range runsOn.FindAllStringSubmatch(text, -1) {
@@ -242,7 +242,7 @@ func TestOnlyDeploymentsRunOnARunnerOfOnesOwn(t *testing.T) {
 				continue
 			}
 			require.Equal(t, "ubuntu-24.04", match[1],
-				"%s: what a pull request leaves on that machine meets the next deployment", path)
+				"%s: a pull request could leave something on that machine for the next deployment", path)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-// Package testsite serves a site on this machine, for tests of probes.
+// Package testsite serves a local site for tests of probes.
 package testsite
 
 import (
@@ -26,9 +26,9 @@ import (
 // Site is an HTTPS server on loopback.
 type Site struct {
 	Address netip.AddrPort
-	// Roots is a PEM file with the authority of its certificate.
+	// Roots is the path of a PEM file with the authority of the certificate.
 	Roots string
-	// Close ends it before the test does.
+	// Close stops the server before the test ends.
 	Close func()
 }
 
@@ -45,7 +45,7 @@ func Start(t *testing.T, name string, handler http.Handler) Site {
 	require.NoError(t, err)
 	server := httptest.NewUnstartedServer(handler)
 	server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{certificate}, PrivateKey: key}}}
-	// Tests provoke failed handshakes.
+	// Tests cause failed handshakes.
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	server.StartTLS()
 	t.Cleanup(server.Close)
@@ -54,7 +54,7 @@ func Start(t *testing.T, name string, handler http.Handler) Site {
 	return Site{Address: netip.MustParseAddrPort(server.Listener.Addr().String()), Roots: roots, Close: server.Close}
 }
 
-// Serving responds like a server with a release.
+// Serving returns a handler that responds like a server with a release.
 func Serving(server, release string) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/.well-known/server",

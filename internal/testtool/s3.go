@@ -14,15 +14,14 @@ import (
 	"time"
 )
 
-// S3 is versitygw, a real S3 server other than AWS.
+// S3 is an instance of versitygw, an S3 server.
 type S3 struct {
 	Region, AccessKey, SecretKey string
-	// Flags are further options, PosixFlags those of its storage.
+	// Flags are additional options, PosixFlags additional options of the storage backend.
 	Flags, PosixFlags []string
 }
 
-// Start serves the directories in dir as buckets until the test ends. It returns the server's
-// address, HOST:PORT.
+// Start serves the directories in dir as buckets until the test ends. It returns the server's address, HOST:PORT.
 func (s S3) Start(t testing.TB, dir string) string {
 	t.Helper()
 	program := Named(t, "LOCALCLOUD_VERSITYGW")
@@ -63,13 +62,13 @@ func (s S3) Start(t testing.TB, dir string) string {
 	}
 }
 
-// Certificate writes a certificate for loopback addresses, which is its own authority, and its key.
+// Certificate writes a self-signed certificate for loopback addresses, and its key.
 func Certificate(t testing.TB, dir string) (certFile, keyFile string) {
 	t.Helper()
-	// It is the certificate of httptest.
-	lender := httptest.NewTLSServer(nil)
-	pair := lender.TLS.Certificates[0]
-	lender.Close()
+	// Use the certificate of httptest.
+	server := httptest.NewTLSServer(nil)
+	pair := server.TLS.Certificates[0]
+	server.Close()
 	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
 	if err != nil {
 		t.Fatal(err)

@@ -1,4 +1,4 @@
-// Package testtool finds the programs that tests need, and runs the S3 server among them.
+// Package testtool finds the programs that tests need, and runs an S3 server.
 package testtool
 
 import (
@@ -8,11 +8,11 @@ import (
 	"testing"
 )
 
-// Required is the environment variable with which a missing tool fails a test. `make check`, which
-// provides every tool, sets it to 1: a skipped test looks as if it had passed.
+// Required is the environment variable that makes tests fail instead of skip when a tool is missing. `make check`,
+// which provides every tool, sets it to 1, because a skipped test looks like one that passed.
 const Required = "REQUIRE_TOOLS"
 
-// Missing ends a test whose tool is missing. The message says which, and how to get it.
+// Missing skips or fails a test because a tool is missing: see Required. The message names the tool and how to get it.
 func Missing(t testing.TB, format string, args ...any) {
 	t.Helper()
 	if os.Getenv(Required) == "1" {
@@ -21,7 +21,7 @@ func Missing(t testing.TB, format string, args ...any) {
 	t.Skipf(format, args...)
 }
 
-// Path returns the path of a program that `make tools` installs or unpacks.
+// Path returns the path of a program that `make tools` installs or unpacks. If it is missing, the test ends.
 func Path(t testing.TB, program string) string {
 	t.Helper()
 	path, err := exec.LookPath(program)
@@ -34,7 +34,7 @@ func Path(t testing.TB, program string) string {
 	return path
 }
 
-// Named returns the program that an environment variable names.
+// Named returns the program that an environment variable names. If it is not set, the test ends.
 func Named(t testing.TB, variable string) string {
 	t.Helper()
 	path := os.Getenv(variable)

@@ -1,18 +1,18 @@
-// Command probe waits until a site is served as expected at one address. Pulumi's command resources and
+// Command probe waits until a site is served as expected at an address. Pulumi's command resources and
 // ops/scripts/smoke.sh run it.
 //
-// The environment has its settings:
+// Settings are read from the environment:
 //
-//	NAME         the site's name
+//	NAME         the site's domain name
 //	ADDRESS      IPv4 address to probe
-//	PORT         Default: 443
-//	ROOTS        PEM file of the trusted authorities. Default: those of this machine
-//	CERTIFICATE  valid or any; any skips the check
+//	PORT         port to probe. Default: 443
+//	ROOTS        PEM file of the trusted authorities. Default: this machine's
+//	CERTIFICATE  valid or any; any skips certificate verification
 //	SERVER       id of the server to expect
 //	RELEASE      release to expect
 //	WITHIN       timeout in seconds
 //
-// It prints one line on standard output for success, and its progress on standard error. Exit codes: 0 the site is
+// On success, it prints one line on standard output; progress goes to standard error. Exit codes: 0 the site is
 // served as expected, 1 it is not, 2 a setting is invalid.
 package main
 
@@ -41,7 +41,7 @@ func main() {
 	os.Exit(run(os.Getenv, net.DefaultResolver, os.Stdout, os.Stderr))
 }
 
-// run probes, and returns the exit code.
+// run probes the site, and returns the exit code.
 func run(variable func(string) string, resolver probe.Resolver, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()

@@ -28,7 +28,7 @@ func environment(site testsite.Site) map[string]string {
 	}
 }
 
-func probed(variables map[string]string) (code int, stdout, stderr string) {
+func runProbe(variables map[string]string) (code int, stdout, stderr string) {
 	var out, errors bytes.Buffer
 	code = run(func(name string) string { return variables[name] }, loopback{}, &out, &errors)
 	return code, out.String(), errors.String()
@@ -36,24 +36,24 @@ func probed(variables map[string]string) (code int, stdout, stderr string) {
 
 func TestExitCodeSaysWhetherTheSiteIsServed(t *testing.T) {
 	variables := environment(testsite.Start(t, "example.com", testsite.Serving("i-1", "r-1")))
-	code, stdout, stderr := probed(variables)
+	code, stdout, stderr := runProbe(variables)
 	require.Equal(t, 0, code, stderr)
 	require.Equal(t, "https://example.com/ is served at 127.0.0.1 by i-1 with release r-1\n", stdout)
 	require.Empty(t, stderr)
 
 	variables["RELEASE"] = "r-2"
-	code, stdout, stderr = probed(variables)
+	code, stdout, stderr = runProbe(variables)
 	require.Equal(t, exitFailed, code)
 	require.Empty(t, stdout)
 	require.Contains(t, stderr, `/.well-known/release: expected r-2, got 200: {"release": "r-1"}`)
 
 	delete(variables, "ROOTS")
-	code, _, stderr = probed(variables)
-	require.Equal(t, exitFailed, code, "the authorities of this machine do not know the site's")
+	code, _, stderr = runProbe(variables)
+	require.Equal(t, exitFailed, code, "this machine does not trust the site's authority")
 	require.Contains(t, stderr, "x509: ")
 }
 
-func TestWrongSettingsAreNamed(t *testing.T) {
+func TestInvalidSettingsAreNamed(t *testing.T) {
 	good := environment(testsite.Start(t, "example.com", testsite.Serving("i-1", "r-1")))
 	for name, value := range map[string]string{
 		"NAME": "", "SERVER": "", "RELEASE": "", "ADDRESS": "2001:db8::1", "PORT": "https", "CERTIFICATE": "none",
@@ -62,12 +62,12 @@ func TestWrongSettingsAreNamed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			variables := maps.Clone(good)
 			variables[name] = value
-			code, _, stderr := probed(variables)
+			code, _, stderr := runProbe(variables)
 			require.Equal(t, exitUsage, code)
 			require.Contains(t, stderr, name)
 		})
 	}
-	code, _, stderr := probed(nil)
+	code, _, stderr := runProbe(nil)
 	require.Equal(t, exitUsage, code)
 	for _, name := range []string{"NAME", "SERVER", "RELEASE", "ADDRESS", "CERTIFICATE", "WITHIN"} {
 		require.Contains(t, stderr, name)

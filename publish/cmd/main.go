@@ -1,21 +1,21 @@
-// Command publish builds the site and uploads it to the content bucket. Pulumi's command resources run
-// it in the project's directory.
+// Command publish builds the site and uploads it to the content bucket. Pulumi's command resources run it in the
+// project's directory.
 //
 //	publish build   builds and checks the site
 //	publish sync    brings the bucket to the state of that build
 //
-// Each prints the release's id, and nothing else, on standard output. The environment has the settings:
+// Each prints only the release's id on standard output. Settings are read from the environment:
 //
 //	SITE_DIR        directory of the Jekyll site
 //	WORK_DIR        directory for builds
-//	STACK           the stack's name; its builds are below it in WORK_DIR
-//	BUILD_COMMAND   command that builds the site into _site; Jekyll by default
+//	STACK           the stack's name, which is also the name of its directory in WORK_DIR
+//	BUILD_COMMAND   command that builds the site into _site. Default: Jekyll
 //	JEKYLL_ENV      JEKYLL_ENV of the build
 //	SOURCE_HASH     publish.SiteHash of the site; a build of another source is not uploaded
 //	BUCKET, REGION  the content bucket, for sync
 //	AWS_*           keys, endpoint and authorities, as for the AWS CLI
 //
-// Exit codes: 0 the job is done, 1 it failed, 2 the command line is wrong.
+// Exit codes: 0 success, 1 failure, 2 the command line is invalid.
 package main
 
 import (
@@ -45,7 +45,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	closeInherited()
 	code := exitDone
-	// The output of a build may contain anything, such as a progress bar.
+	// The output of a build may contain anything, including progress bars.
 	log := lines.NewWriter(os.Stderr)
 	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, log)
 	if err = errors.Join(err, log.Close()); err != nil {
@@ -59,8 +59,7 @@ func main() {
 	os.Exit(code)
 }
 
-// closeInherited hides from the build the files that this process inherited beyond the standard
-// ones.
+// closeInherited hides inherited file descriptors, except the standard ones, from the build.
 func closeInherited() {
 	entries, err := os.ReadDir("/dev/fd")
 	if err != nil {
@@ -86,11 +85,11 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		SourceHash: getenv("SOURCE_HASH"),
 		Log:        stderr,
 	}
-	needed := []string{"SITE_DIR", "WORK_DIR", "STACK", "SOURCE_HASH"}
+	required := []string{"SITE_DIR", "WORK_DIR", "STACK", "SOURCE_HASH"}
 	if args[0] == "sync" {
-		needed = append(needed, "BUCKET", "REGION")
+		required = append(required, "BUCKET", "REGION")
 	}
-	for _, name := range needed {
+	for _, name := range required {
 		if getenv(name) == "" {
 			return fmt.Errorf("%w, with %s in the environment", errUsage, name)
 		}

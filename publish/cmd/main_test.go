@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestStandardOutputHasTheReleaseAlone(t *testing.T) {
+func TestStandardOutputHasOnlyTheRelease(t *testing.T) {
 	t.Chdir(t.TempDir())
 	environment := map[string]string{
 		"SITE_DIR": ".site", "WORK_DIR": ".build", "STACK": "test", "SOURCE_HASH": "0123", "JEKYLL_ENV": "production",

@@ -1,5 +1,5 @@
-// Package atomicfile replaces files as a whole, and reads them. Both are safe for root in a directory
-// that another user owns: no link in it leads elsewhere.
+// Package atomicfile replaces files atomically, and reads them. Both are safe for root in a directory that another user
+// owns: no link in it is followed.
 package atomicfile
 
 import (
@@ -13,9 +13,8 @@ import (
 	"syscall"
 )
 
-// Write replaces a file as a whole, even if the power fails meanwhile. Its temporary name contains
-// ".tmp-". As root, it makes the owner of the directory the owner of the file. It refuses a
-// directory that is a link.
+// Write replaces a file atomically, even across a power failure. The temporary file's name contains ".tmp-". If root
+// calls it, the owner of the directory becomes the owner of the file. It fails if the directory is a link.
 func Write(path string, text []byte, mode fs.FileMode) error {
 	dir, err := OpenDir(filepath.Dir(path))
 	if err != nil {
@@ -44,7 +43,7 @@ func Write(path string, text []byte, mode fs.FileMode) error {
 	return dir.Rename(temporary, name)
 }
 
-// OpenDir opens a directory, and refuses a link.
+// OpenDir opens a directory. It fails if path is a link.
 func OpenDir(path string) (*os.Root, error) {
 	dir, err := os.OpenRoot(path)
 	if err != nil {
@@ -75,7 +74,7 @@ func Read(path string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if !stat.Mode().IsRegular() || stat.Size() > limit {
-		return nil, fmt.Errorf("refusing %s: it is no regular file of at most %d bytes", path, limit)
+		return nil, fmt.Errorf("refusing %s: it is not a regular file of at most %d bytes", path, limit)
 	}
 	return io.ReadAll(io.LimitReader(file, limit))
 }

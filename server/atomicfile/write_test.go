@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Root writes into directories of users of containers.
-func TestWritingFollowsNoLink(t *testing.T) {
+// Root writes to directories that belong to users of containers.
+func TestWriteFollowsNoLink(t *testing.T) {
 	secret := filepath.Join(t.TempDir(), "shadow")
 	require.NoError(t, os.WriteFile(secret, []byte("root"), 0o640))
 	dir := t.TempDir()

@@ -11,7 +11,7 @@ import (
 // Digest is the SHA-256 of a file's bytes.
 type Digest [sha256.Size]byte
 
-// ParseDigest reads 64 lower-case hexadecimal digits, as sha256sum writes them.
+// ParseDigest parses 64 lower-case hexadecimal digits, as sha256sum writes them.
 func ParseDigest(text string) (Digest, error) {
 	var digest Digest
 	if len(text) != hex.EncodedLen(len(digest)) {
@@ -26,12 +26,12 @@ func ParseDigest(text string) (Digest, error) {
 	return digest, nil
 }
 
-// String is the digest as sha256sum writes it.
+// String returns the digest as sha256sum writes it.
 func (d Digest) String() string {
 	return hex.EncodeToString(d[:])
 }
 
-// DigestFile hashes the file at path and returns its size in bytes, too.
+// DigestFile returns the digest of a file, and its size in bytes.
 func DigestFile(path string) (Digest, int64, error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -41,7 +41,7 @@ func DigestFile(path string) (Digest, int64, error) {
 	hash := sha256.New()
 	size, err := io.Copy(hash, file)
 	if err != nil {
-		return Digest{}, 0, fmt.Errorf("read %s: %w", path, err)
+		return Digest{}, 0, fmt.Errorf("cannot read %s: %w", path, err)
 	}
 	return Digest(hash.Sum(nil)), size, nil
 }

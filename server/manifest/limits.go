@@ -1,18 +1,17 @@
 package manifest
 
-// Limits bound the cost of a release to this server, so that a mistaken upload is rejected instead
-// of filling the disk.
+// Limits bounds the size of a release, so that a server rejects a mistaken upload instead of filling its disk.
 type Limits struct {
-	// ManifestBytes is the largest SHA256SUMS that is read, in bytes.
+	// ManifestBytes is the maximum size of SHA256SUMS, in bytes.
 	ManifestBytes int64
-	// Files is the largest number of files in a release.
+	// Files is the maximum number of files in a release.
 	Files int
-	// Bytes is the largest sum of the sizes of a release's files, in bytes.
+	// Bytes is the maximum total size of a release's files, in bytes.
 	Bytes int64
 }
 
-// DefaultLimits leave room for any one person's website: 100,000 files with
-// names of 90 bytes on average, 4 GiB in all.
+// DefaultLimits returns limits with room for any personal website: 100,000 files with names of 90 bytes on average, 4
+// GiB in total.
 func DefaultLimits() Limits {
 	return Limits{
 		ManifestBytes: 16 << 20,

@@ -1,6 +1,6 @@
-// Package manifest is the format by which a build of the site reaches a server: the list of its
-// files with their hashes, the release's name, and the limits that both sides obey. The program
-// that uploads a build and the agent that downloads it use the same code.
+// Package manifest is the format in which a build of the site reaches a server: the list of its files with their
+// hashes, the release's name, and the limits. The program that uploads a build and the agent that downloads it share
+// this code.
 package manifest
 
 import (
@@ -18,32 +18,28 @@ import (
 )
 
 const (
-	// Name is the manifest's key in the content bucket and its name in
-	// a release's directory.
+	// Name is the manifest's key in the content bucket and its file name in a release's directory.
 	Name = "SHA256SUMS"
 
-	// idBytes is how much of the manifest's SHA-256 names a release: 16
-	// hexadecimal digits.
+	// idBytes is how many bytes of the manifest's SHA-256 name a release: 16 hexadecimal digits.
 	idBytes = 8
 
-	// MaxPathBytes keeps `site/` + path within S3's 1,024 bytes for a key.
+	// MaxPathBytes keeps `site/` + path within S3's limit of 1,024 bytes for a key.
 	MaxPathBytes = 1024 - len("site/")
-	// MaxNameBytes is what Linux file systems allow for one name.
+	// MaxNameBytes is the limit of Linux file systems for one name.
 	MaxNameBytes = 255
 )
 
-// Manifest lists every file of one build of the site with its SHA-256, in the
-// text format of sha256sum: one line `<64 hex digits>  ./<path>` per file.
-// `sha256sum -c SHA256SUMS` in the site's directory checks it by hand.
+// Manifest lists every file of a build of the site with its SHA-256, in the text format of sha256sum: one line
+// `<64 hex digits>  ./<path>` per file. To verify it by hand, run `sha256sum -c SHA256SUMS` in the site's directory.
 type Manifest struct {
 	text  []byte
 	files map[string]Digest
 }
 
-// Parse reads a manifest and rejects one that could not be served or could reach outside its
-// release: one that is empty, too long or cut short, has no index.html, or has a line with a bad
-// hash or a path that is absolute, not in its shortest form, escaped, or listed twice. The error
-// names the line.
+// Parse parses a manifest. It rejects a manifest that could not be served or could reach outside its release: one
+// that is empty, too long or cut short, has no index.html, or has a line with a malformed hash or a path that is
+// absolute, not in its shortest form, escaped, or listed twice. The error names the line.
 func Parse(text []byte, limits Limits) (Manifest, error) {
 	if int64(len(text)) > limits.ManifestBytes {
 		return Manifest{}, fmt.Errorf("%s is larger than %d bytes", Name, limits.ManifestBytes)
@@ -83,7 +79,7 @@ func Parse(text []byte, limits Limits) (Manifest, error) {
 	return Manifest{text: text, files: files}, nil
 }
 
-// New is the manifest of a build with these files. It rejects what Parse would reject.
+// New returns the manifest of a build with these files. It rejects everything that Parse would reject.
 func New(files map[string]Digest, limits Limits) (Manifest, error) {
 	var text strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(files)) {
@@ -96,10 +92,10 @@ func New(files map[string]Digest, limits Limits) (Manifest, error) {
 	return Parse([]byte(text.String()), limits)
 }
 
-// Text is the manifest as it is stored.
+// Text returns the manifest as it is stored.
 func (m Manifest) Text() []byte { return m.text }
 
-// Len is the number of files.
+// Len returns the number of files.
 func (m Manifest) Len() int { return len(m.files) }
 
 // Digest returns the digest of a file of the build, by its slash-separated path.
@@ -108,15 +104,13 @@ func (m Manifest) Digest(name string) (digest Digest, ok bool) {
 	return digest, ok
 }
 
-// ID names the release: the first 16 hexadecimal digits of the SHA-256 of the
-// manifest's bytes.
+// ID returns the release's name: the first 16 hexadecimal digits of the SHA-256 of the manifest's bytes.
 func (m Manifest) ID() string {
 	sum := sha256.Sum256(m.text)
 	return hex.EncodeToString(sum[:idBytes])
 }
 
-// Files are the slash-separated paths of the build's files, sorted, with their
-// digests.
+// Files iterates over the slash-separated paths of the build's files, sorted, with their digests.
 func (m Manifest) Files() iter.Seq2[string, Digest] {
 	return func(yield func(string, Digest) bool) {
 		for _, name := range slices.Sorted(maps.Keys(m.files)) {
@@ -132,7 +126,7 @@ func IsID(name string) bool {
 	return len(name) == 2*idBytes && strings.Trim(name, "0123456789abcdef") == ""
 }
 
-// parseLine reads one line of sha256sum's text format.
+// parseLine parses one line of sha256sum's text format.
 func parseLine(line string) (string, Digest, error) {
 	if strings.HasPrefix(line, `\`) {
 		return "", Digest{}, errors.New("an escaped name (one with a line break or a backslash): rename the file")
@@ -151,8 +145,7 @@ func parseLine(line string) (string, Digest, error) {
 	return name, digest, nil
 }
 
-// CheckPath accepts the slash-separated path of a file below the site's
-// directory and nothing else.
+// CheckPath returns an error unless name is the slash-separated path of a file below the site's directory.
 func CheckPath(name string) error {
 	switch {
 	// ValidPath: UTF-8, not absolute, without empty, `.` and `..` elements.

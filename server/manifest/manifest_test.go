@@ -139,7 +139,7 @@ func TestAManifestBeyondTheLimitsIsRefused(t *testing.T) {
 	require.EqualError(t, err, fmt.Sprintf("SHA256SUMS is larger than %d bytes", text.Len()-1))
 }
 
-func TestAReleaseHasTheNameThatSha256sumWouldGiveIt(t *testing.T) {
+func TestReleaseIDMatchesSha256sum(t *testing.T) {
 	text := helloHash + "  ./a b/ü.html\n" + emptyHash + "  ./index.html\n"
 	manifest, err := Parse([]byte(text), DefaultLimits())
 	require.NoError(t, err)
@@ -166,7 +166,7 @@ func TestNewWritesWhatParseReads(t *testing.T) {
 	require.ErrorContains(t, err, "lists no files")
 }
 
-// FuzzManifest parses a manifest that anyone with write access could leave in the content bucket.
+// FuzzManifest parses arbitrary manifests, as anyone with write access could leave them in the content bucket.
 func FuzzManifest(f *testing.F) {
 	index := emptyHash + "  ./index.html\n"
 	for _, seed := range []string{
@@ -190,7 +190,7 @@ func FuzzManifest(f *testing.F) {
 			require.True(t, fs.ValidPath(name), name)
 			require.NoError(t, CheckPath(name))
 			for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
-				require.NotContains(t, files, dir, "a file is the directory of another one")
+				require.NotContains(t, files, dir, "a file is also the directory of another file")
 			}
 		}
 		again, err := New(files, DefaultLimits())

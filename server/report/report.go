@@ -1,5 +1,5 @@
-// Package report is the format in which a server that has just got the VIP reports how its visitors fare. The agent
-// writes it, the bake reads it.
+// Package report is the format in which a server that has just received the VIP reports how its visitors fare. The
+// agent writes the report, the bake reads it.
 package report
 
 import "time"
@@ -9,38 +9,38 @@ const Key = "handover/report.json"
 
 // Report is the state of a server. Durations are in seconds, shares between 0 and 1.
 type Report struct {
-	// Server is the id of the instance, Time its clock.
+	// Server is the id of the instance, Time the time by its clock.
 	Server string    `json:"server"`
 	Time   time.Time `json:"time"`
-	// Last says that no further report follows.
+	// Last is true if no further report follows.
 	Last bool `json:"last,omitempty"`
-	// Checks are those of `agent ready`.
+	// Checks has the results of `agent ready`.
 	Checks []Check `json:"checks"`
-	// Figures are those of this server and of the one before it, by their ids. A figure that was not measured is nil.
+	// Figures has the figures of this server and of the previous one, by their ids. A figure that was not measured is nil.
 	Figures map[string]Figures `json:"figures"`
-	// Missing says why there are no figures; "" otherwise.
+	// Missing is why there are no figures; "" otherwise.
 	Missing string `json:"missing,omitempty"`
-	// Logs are the last lines of the logs of what fails, by service.
+	// Logs has the last log lines of each failing service.
 	Logs map[string][]string `json:"logs,omitempty"`
 }
 
-// Check is one condition of readiness.
+// Check is the result of one readiness check.
 type Check struct {
 	Name string `json:"name"`
 	OK   bool   `json:"ok"`
-	// Since is when the check came into this state, to the second, in UTC.
+	// Since is when the check last changed its state, in UTC, with a precision of one second.
 	Since  time.Time `json:"since"`
 	Detail string    `json:"detail"`
 }
 
-// Figures are what a server measures.
+// Figures has the measurements of a server.
 type Figures struct {
-	// Errors is the share of responses with a status of 5xx, Latency the 95th percentile of response times.
+	// Errors is the share of responses with a 5xx status, Latency the 95th percentile of response times.
 	Errors  *float64 `json:"errors,omitempty"`
 	Latency *float64 `json:"latency,omitempty"`
-	// Memory and Disk are the shares that are available.
+	// Memory and Disk are the available shares.
 	Memory *float64 `json:"memory,omitempty"`
 	Disk   *float64 `json:"disk,omitempty"`
-	// Restarts is how often containers were restarted since they were created.
+	// Restarts is how often containers have restarted since they were created.
 	Restarts *float64 `json:"restarts,omitempty"`
 }

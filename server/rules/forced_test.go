@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestOnlyAForcedRuleAnswersInThePlaceOfAFile(t *testing.T) {
+func TestOnlyForcedRulesOverrideFiles(t *testing.T) {
 	rules, err := Parse(nil, []byte(`
 /moved        /new       301!
 /kept         /new       301

@@ -2,22 +2,22 @@ package rules
 
 import "strings"
 
-// headerRule is a path of _headers with the lines below it.
+// headerRule is a path in _headers with the lines below it.
 type headerRule struct {
 	path  pattern
 	lines []headerLine
 }
 
-// headerLine sets a header, or detaches the values of earlier lines and of the server's defaults.
+// headerLine sets a header, or removes the values that earlier lines and the server's defaults set.
 type headerLine struct {
-	// name is in lower case; written is as the site spells it.
+	// name is in lower case; written is the site's spelling.
 	name, written string
 	value         []part
 	detach        bool
 }
 
-// refused are the headers that belong to the connection or to the server, with the reason.
-var refused = map[string]string{
+// reserved has the headers that belong to the connection or to the server, with additional text for the error.
+var reserved = map[string]string{
 	"accept-ranges": "", "age": "", "allow": "", "alt-svc": "", "connection": "", "content-encoding": "",
 	"content-length": "", "content-range": "", "date": "", "etag": "", "keep-alive": "", "last-modified": "",
 	"proxy-authenticate": "", "proxy-connection": "", "server": "", "te": "", "trailer": "", "transfer-encoding": "",
@@ -29,7 +29,7 @@ var refused = map[string]string{
 
 func parseHeaders(text []byte, p *problems) []headerRule {
 	var found []headerRule
-	// broken is set below a path that is a problem itself.
+	// broken is set for lines below an invalid path.
 	broken := false
 	empty := 0
 	endRule := func() {
@@ -57,7 +57,7 @@ func parseHeaders(text []byte, p *problems) []headerRule {
 			empty = l.number
 			if len(found) == maxHeaderRules+1 {
 				p.add(l.number, "more than %d paths; merge rules by a splat", maxHeaderRules)
-				// The remaining lines are not worth the time.
+				// Do not spend time on the remaining lines.
 				return found
 			}
 			continue
@@ -90,14 +90,14 @@ func parseHeaders(text []byte, p *problems) []headerRule {
 			h.value, _ = rule.path.template(value)
 		}
 		h.name = strings.ToLower(h.written)
-		why, isRefused := refused[h.name]
+		why, isReserved := reserved[h.name]
 		switch {
 		case !isToken(h.written):
 			p.add(l.number, "%q is not the name of a header; use letters, digits and hyphens", h.written)
-		case isRefused:
+		case isReserved:
 			p.add(l.number, "%s is the server's to set%s; remove the line", h.written, why)
 		case h.name == "content-type" && h.detach:
-			p.add(l.number, "an answer needs a type; write Content-Type: application/octet-stream")
+			p.add(l.number, "a response needs a type; write Content-Type: application/octet-stream")
 		case tooLong(h.valueText()):
 			p.add(l.number, "the value is too long for nginx; shorten it")
 		default:
@@ -113,8 +113,8 @@ func parseHeaders(text []byte, p *problems) []headerRule {
 	return found
 }
 
-// isToken reports whether text can be a header's name. Names with characters other than letters,
-// digits, hyphens and underscores are legal, but neither used nor safe in nginx's variables.
+// isToken reports whether text can be the name of a header. Names with characters other than letters, digits, hyphens
+// and underscores are legal, but neither common nor safe in nginx's variables.
 func isToken(text string) bool {
 	return text != "" && !strings.ContainsFunc(text, func(r rune) bool {
 		return r >= 0x80 || !isLetter(byte(r)) && (r < '0' || r > '9') && r != '-' && r != '_'

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Server is the part of a release's configuration that the server decides.
+// Server is the part of a release's configuration that depends on the server.
 type Server struct {
 	// Root is the directory of the release's files, such as /srv/site/releases/0123456789abcdef/site.
 	Root string
@@ -15,11 +15,11 @@ type Server struct {
 	HSTS string
 }
 
-// maxToken is less than nginx's limit for one word of its configuration: 4096 bytes.
+// maxToken is below nginx's limit for one word of its configuration, 4096 bytes.
 const maxToken = 4000
 
-// NGINX renders the rules as two files that nginx.conf includes, by their names: http.conf in the
-// context http, and server.conf in the context server. The text depends on the arguments alone.
+// NGINX renders the rules as two files that nginx.conf includes, by name: http.conf in the context http, and
+// server.conf in the context server. The text depends only on the rules and the arguments.
 func (r Rules) NGINX(server Server) map[string]string {
 	var http, site strings.Builder
 	http.WriteString(commonMaps)
@@ -31,8 +31,8 @@ func (r Rules) NGINX(server Server) map[string]string {
 	return map[string]string{"http.conf": http.String(), "server.conf": site.String()}
 }
 
-// commonMaps are the parts of a request that rules match. A request line has no control characters
-// and no spaces: nginx rejects others.
+// commonMaps extract the parts of a request that rules match. A request target has no control characters and no spaces:
+// nginx rejects requests that do.
 const commonMaps = `geo $site_dollar {
     default "$";
 }
@@ -48,7 +48,7 @@ map $args $site_more_query {
     default "";
     "~^[!-\"$-~]+$" "&$args";
 }
-# Answers of which a site's rules do not say how long they are kept, nor their type.
+# Responses whose type and lifetime a site's rules do not set.
 map "$status $site_path" $site_failed {
     default "";
     "~^[45]" 1;
@@ -74,7 +74,7 @@ map $request_uri $site_without_slash {
     default "";
     "~^/[/\\\\]*(?<site_bare>[!-\"$->@-~]*?)/+(?:\?.*)?$" "/$site_bare$site_query";
 }
-# Where a page may be that is asked for with a slash too many or too few. _headers is a file.
+# Where the page may be if the request has a slash too many or too few. _headers is a file, so nothing is below it.
 map $uri $site_index {
     volatile;
     default "$uri/index";
@@ -92,9 +92,8 @@ map $uri $site_index_php {
 }
 `
 
-// ruleMaps are the parts of $site_rule, which has the form 301:/target. A target on this site
-// begins with one slash, whatever is captured: two would lead to another host. A page is within the
-// site.
+// ruleMaps extract the parts of $site_rule, which has the form 301:/target. A target on this site starts with exactly
+// one slash, whatever is captured: two would redirect to another host. A page is always within the site.
 const ruleMaps = `map $site_rule $site_to {
     default "";
     "~^...!?:[/\\\\]+(.*)$" "/$1";
@@ -115,7 +114,7 @@ const serverStart = `if ($site_path = "") {
     set $site_path $uri;
     set $site_done "";
 }
-# By these, a server is checked before and after visitors are sent to it.
+# Probes use these paths before and after the server gets visitors.
 if ($uri ~ "^/\.well-known/(?:release|server)$") {
     set $site_done done;
 }
@@ -123,8 +122,8 @@ error_page 400 404 =404 $site_error_page;
 error_page 410 451 $site_error_page;
 `
 
-// missingStart responds for paths without a file: a page whose URL has a slash too many or too few,
-// and then the rules. A rule that shows a page arrives here again if that page has no file either.
+// missingStart handles paths without a file: first pages whose URL has a slash too many or too few, then the rules.
+// If a rule shows a page that has no file either, the request gets here again.
 const missingStart = `location @missing {
     set $site_page "";
     if (-f $document_root$site_index.html) {
@@ -163,10 +162,10 @@ func escape(text string) string {
 // word quotes text as one word of nginx's configuration in which nginx expands no variables.
 func word(text string) string { return `"` + escape(text) + `"` }
 
-// value quotes text as one word in which nginx expands variables; the text has none.
+// value quotes text as one word in which nginx would expand variables; the text itself is literal.
 func value(text string) string { return `"` + valueOf([]part{{literal: text}}) + `"` }
 
-// valueOf is the text of parts, with variables for captures, escaped for double quotes.
+// valueOf returns the text of parts, with variables for captures, escaped for double quotes.
 func valueOf(parts []part) string {
 	text := ""
 	for _, part := range parts {
@@ -191,7 +190,7 @@ func writeMap(to *strings.Builder, source, variable string, entries ...string) {
 	to.WriteString("}\n")
 }
 
-// defaultHeaders apply where neither the site nor PHP sets them.
+// defaultHeaders returns the headers that apply if neither the site nor PHP sets them.
 func defaultHeaders(server Server) [][2]string {
 	headers := [][2]string{
 		{"Cache-Control", "$site_cache_of_file"},
@@ -204,10 +203,10 @@ func defaultHeaders(server Server) [][2]string {
 	return headers
 }
 
-// headerKey is the word by which a path of _headers matches a percent-decoded path.
+// headerKey returns the word that matches a percent-decoded path with a path of _headers.
 func headerKey(p pattern) string { return word("~^" + p.decodedExpression() + `\z`) }
 
-// capturingKey matches the condition under which a line applies, and captures from the raw path.
+// capturingKey returns the word that matches the condition under which a line applies, and captures from the raw path.
 func capturingKey(p pattern) string { return word("~^1:: " + p.rawExpression() + "$") }
 
 func (h headerLine) valueText() string { return `"` + valueOf(h.value) + `"` }
@@ -217,7 +216,7 @@ func (h headerLine) captures() bool {
 	return slices.ContainsFunc(h.value, func(part part) bool { return part.capture > 0 })
 }
 
-// operation is a line with the number of its rule.
+// operation is a header line with the number of its rule.
 type operation struct {
 	headerLine
 	rule int
@@ -225,8 +224,8 @@ type operation struct {
 
 func ruleVariable(rule int) string { return fmt.Sprintf("${site_header_rule_%d}", rule) }
 
-// renderHeaders has one variable for each path, and one for each line, which is empty where the
-// line does not apply: nginx sends no header whose value is empty.
+// renderHeaders renders one variable for each path and one for each line. The latter is empty if the line does not
+// apply: nginx sends no header with an empty value.
 func (r Rules) renderHeaders(http, site *strings.Builder, server Server) {
 	var names []string
 	operations := map[string][]operation{}
@@ -248,7 +247,7 @@ func (r Rules) renderHeaders(http, site *strings.Builder, server Server) {
 		variable := "$site_default_" + strings.ReplaceAll(name, "-", "_")
 		matched := rulesOf(operations[name])
 		if name == "cache-control" {
-			// Errors are not cached as long as missing pages.
+			// The default also applies to failed requests that a rule matches: errors must not be cached as long as pages.
 			writeMap(http, `"`+matched+":"+upstream(name)+`:$site_failed"`, variable, "default", `""`, `"::"`, header[1],
 				`"~^1*::1$"`, header[1])
 		} else {
@@ -298,7 +297,7 @@ func (r Rules) renderHeaders(http, site *strings.Builder, server Server) {
 	}
 }
 
-// rulesOf is the variables of the rules of some operations, each once.
+// rulesOf returns the variables of the operations' rules, without duplicates.
 func rulesOf(operations []operation) string {
 	text := ""
 	for i, op := range operations {
@@ -309,13 +308,13 @@ func rulesOf(operations []operation) string {
 	return text
 }
 
-// upstream is the variable of PHP's value of a header.
+// upstream returns the variable that holds PHP's value of a header.
 func upstream(name string) string {
 	return "${upstream_http_" + strings.ReplaceAll(name, "-", "_") + "}"
 }
 
-// key is the word by which a rule matches "raw-path decoded-path". The captures of a Location are
-// still percent-encoded, those of the path of a file are not.
+// key returns the word that matches "raw-path decoded-path". Captures for a Location are still percent-encoded, those
+// for the path of a file are not.
 func (r redirect) key() string {
 	if r.moves() {
 		return word("~^" + r.from.rawExpression() + " ")
@@ -323,7 +322,7 @@ func (r redirect) key() string {
 	return word("~^[^ ]* " + r.from.decodedExpression() + `\z`)
 }
 
-// value is what the rule does, as 301:/target or 410!:/page.html, in double quotes.
+// value returns the rule's action, such as 301:/target or 410!:/page.html, in double quotes.
 func (r redirect) value() string { return `"` + r.valueText() + `"` }
 
 func (r redirect) valueText() string {
@@ -345,8 +344,8 @@ func (r redirect) valueText() string {
 	return text
 }
 
-// candidate is the value of a rule with the path that it is for: nginx compares words
-// case-insensitively.
+// candidate returns the value of a rule together with its path, which nginx then compares again, because it matches the
+// words of a map case-insensitively.
 func (r redirect) candidate(path string) string {
 	return `"` + valueOf([]part{{literal: path}}) + `\n` + r.valueText() + `"`
 }
@@ -362,11 +361,11 @@ func lowerASCII(text string) string {
 	return string(lower)
 }
 
-// renderRedirects finds the first rule of a path: rules without captures are in a hash, whose cost
-// does not depend on their number; the others are tried one after the other.
+// renderRedirects renders the lookup of a path's first matching rule: rules without captures are in a hash table, whose
+// cost does not depend on their number; the others are tried one after the other.
 func (r Rules) renderRedirects(http, site *strings.Builder) {
 	static := []string{"default", `""`}
-	// The server's own paths, which no rule for everything overrides.
+	// The server's own paths, which catch-all rules must not override.
 	dynamic := []string{"default", `""`, word(`~^[^ ]* /\.well-known/(?:release|server)\z`), `""`}
 	taken := map[string]bool{}
 	var before []redirect
@@ -420,27 +419,27 @@ func (r Rules) renderRedirects(http, site *strings.Builder) {
 		}
 	}
 	site.WriteString(serverStart)
-	writeAnswers(site, forced, "!", "")
+	writeResponses(site, forced, "!", "")
 	site.WriteString(missingStart)
-	writeAnswers(site, others, "", "    ")
+	writeResponses(site, others, "", "    ")
 	site.WriteString("    return 404;\n}\n")
 }
 
-// writeAnswers writes the responses of rules with some statuses.
-func writeAnswers(site *strings.Builder, statuses []int, force, indent string) {
+// writeResponses writes the responses of rules with these statuses.
+func writeResponses(site *strings.Builder, statuses []int, force, indent string) {
 	slices.Sort(statuses)
 	if len(statuses) > 0 {
 		fmt.Fprintf(site, "%sset $site_now \"$site_done$site_rule\";\n", indent)
 	}
 	for _, status := range statuses {
-		answer := fmt.Sprintf("return %d;", status)
+		response := fmt.Sprintf("return %d;", status)
 		switch {
 		case status == 200:
-			answer = "rewrite ^ $site_show last;"
+			response = "rewrite ^ $site_show last;"
 		case status < 400:
-			answer = fmt.Sprintf("return %d $site_to;", status)
+			response = fmt.Sprintf("return %d $site_to;", status)
 		}
 		fmt.Fprintf(site, "%sif ($site_now ~ \"^%d%s:\") {\n%s    set $site_done done;\n%s    %s\n%s}\n", indent, status,
-			force, indent, indent, answer, indent)
+			force, indent, indent, response, indent)
 	}
 }

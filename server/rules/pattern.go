@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// maxCaptures bounds the splat and placeholders of one rule.
+// maxCaptures is the maximum number of splats and placeholders in a rule.
 const maxCaptures = 9
 
 // part is a literal, a splat or a placeholder.
@@ -23,13 +23,13 @@ type part struct {
 type pattern struct {
 	parts []part
 	names []string
-	// exact is set where a slash at the end makes a difference.
+	// exact is set if a trailing slash is significant.
 	exact bool
-	// matcher is compiled once: each rule is compared with each earlier one.
+	// matcher is compiled once, because each rule is compared with all earlier ones.
 	matcher *regexp.Regexp
 }
 
-// parsePattern reads a path with at most one splat `*` and with placeholders `:name`.
+// parsePattern parses a path with at most one splat `*` and with placeholders `:name`.
 func parsePattern(text string) (pattern, error) {
 	var p pattern
 	if lower := strings.ToLower(text); strings.HasPrefix(lower, "http://") || strings.HasPrefix(lower, "https://") {
@@ -83,12 +83,12 @@ func parsePattern(text string) (pattern, error) {
 
 func isControl(r rune) bool { return r < ' ' || r == 0x7f }
 
-// startsCapture reports whether a placeholder begins here: a colon and a letter.
+// startsCapture reports whether text starts with a placeholder: a colon and a letter.
 func startsCapture(text string) bool {
 	return len(text) > 1 && text[0] == ':' && isLetter(text[1])
 }
 
-// nextCapture is the name of the placeholder that text begins with, and what follows it.
+// nextCapture returns the name of the placeholder that text starts with, and the text after it.
 func nextCapture(text string) (name, after string) {
 	if !startsCapture(text) {
 		return "", text
@@ -102,8 +102,7 @@ func nextCapture(text string) (name, after string) {
 
 func isLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
 
-// template splits text at the placeholders that the pattern has. Others are literals; unknown is
-// the first of them.
+// template splits text at the pattern's placeholders. Other placeholders are literals; unknown is the first of them.
 func (p pattern) template(text string) (parts []part, unknown string) {
 	literal := ""
 	for rest := text; rest != ""; {
@@ -135,7 +134,7 @@ func (p pattern) template(text string) (parts []part, unknown string) {
 	return parts, unknown
 }
 
-// static is the one path that a pattern without captures matches.
+// static returns the single path that a pattern without captures matches.
 func (p pattern) static() (path string, ok bool) {
 	for _, part := range p.parts {
 		path += part.literal
@@ -143,7 +142,7 @@ func (p pattern) static() (path string, ok bool) {
 	return path, len(p.names) == 0
 }
 
-// otherSlash is the path with a slash at its end, or without the one that it has.
+// otherSlash returns the path with a trailing slash added or removed.
 func otherSlash(path string) string {
 	if strings.HasSuffix(path, "/") {
 		return strings.TrimSuffix(path, "/")
@@ -151,10 +150,10 @@ func otherSlash(path string) string {
 	return path + "/"
 }
 
-// endsInSplat reports whether the pattern matches any continuation.
+// endsInSplat reports whether the last part is a splat, which matches any continuation.
 func (p pattern) endsInSplat() bool { return p.parts[len(p.parts)-1].splat }
 
-// tail is the regular expression of what may follow the last part.
+// tail returns the regular expression for an optional trailing slash, or "".
 func (p pattern) tail() string {
 	if p.exact || p.endsInSplat() {
 		return ""
@@ -162,7 +161,7 @@ func (p pattern) tail() string {
 	return "/?"
 }
 
-// withoutSlash is the parts without a slash at the end, if tail allows both.
+// withoutSlash returns the parts without a trailing slash if the slash is optional.
 func (p pattern) withoutSlash() []part {
 	if p.tail() == "" {
 		return p.parts
@@ -172,7 +171,7 @@ func (p pattern) withoutSlash() []part {
 	return parts
 }
 
-// decodedExpression is a regular expression of PCRE for percent-decoded paths, without anchors.
+// decodedExpression returns a PCRE for percent-decoded paths, without anchors.
 func (p pattern) decodedExpression() string {
 	var e strings.Builder
 	for _, part := range p.withoutSlash() {
@@ -188,8 +187,8 @@ func (p pattern) decodedExpression() string {
 	return e.String() + p.tail()
 }
 
-// rawExpression is a regular expression of PCRE for paths as they are in a request, without
-// anchors. It captures printable ASCII only, so that no capture can end a header line.
+// rawExpression returns a PCRE for paths as they are in a request, without anchors. It captures only printable ASCII,
+// so that no capture can end a header line.
 func (p pattern) rawExpression() string {
 	var e strings.Builder
 	for _, part := range p.withoutSlash() {
@@ -206,8 +205,7 @@ func (p pattern) rawExpression() string {
 	return e.String() + p.tail()
 }
 
-// rawLiteral matches a literal in its percent-encoded form, and unencoded where a client may send
-// it so.
+// rawLiteral returns a PCRE for a literal, percent-encoded or, where clients may send it so, unencoded.
 func rawLiteral(literal string) string {
 	var e strings.Builder
 	for i := 0; i < len(literal); {
@@ -251,7 +249,7 @@ func (p *pattern) compile() {
 // matches reports whether the pattern matches a percent-decoded path.
 func (p pattern) matches(path string) bool { return p.matcher.MatchString(latin1(path)) }
 
-// latin1 maps each byte to a character, because a path may not be valid UTF-8.
+// latin1 maps each byte to a character, because a path may be invalid UTF-8.
 func latin1(text string) string {
 	runes := make([]rune, len(text))
 	for i := range len(text) {
@@ -262,7 +260,7 @@ func latin1(text string) string {
 
 func captureName(capture int) string { return fmt.Sprintf("site_%d", capture) }
 
-// quoteExpression is a regular expression of PCRE for a literal.
+// quoteExpression returns a PCRE for a literal.
 func quoteExpression(literal string) string {
 	var e strings.Builder
 	for i := range len(literal) {
@@ -280,7 +278,7 @@ func isUnreserved(c byte) bool {
 
 func isHex(c byte) bool { return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'f' }
 
-// percent encodes every byte.
+// percent encodes every byte as %XX.
 func percent(text string) string {
 	var e strings.Builder
 	for i := range len(text) {
@@ -289,7 +287,7 @@ func percent(text string) string {
 	return e.String()
 }
 
-// decode replaces percent-encoded bytes. A percent sign without two digits is itself.
+// decode decodes percent-encoded bytes. A percent sign without two hexadecimal digits is a literal.
 func decode(text string) string {
 	var d strings.Builder
 	for i := 0; i < len(text); i++ {
@@ -304,8 +302,7 @@ func decode(text string) string {
 	return d.String()
 }
 
-// encode makes a part of a URL well-formed: it keeps encoded characters, and encodes those that
-// must be.
+// encode makes a part of a URL well-formed: it keeps encoded characters, and encodes those that must be encoded.
 func encode(text string) string {
 	var e strings.Builder
 	for i := range len(text) {

@@ -18,8 +18,8 @@ type redirect struct {
 	// force makes the rule apply even if the site has a file at the path.
 	force bool
 
-	// Of a 3xx, the parts of its Location, well-formed but for captures. Of others, the path of a
-	// page, percent-decoded, and nothing else.
+	// For a 3xx status, these are the parts of the Location, well-formed except for captures. For other statuses, only
+	// path is set, to the percent-decoded path of a page.
 	base            string
 	path, query     []part
 	fragment        []part
@@ -96,14 +96,14 @@ func parseRedirect(l line) (redirect, error) {
 	if err := rule.parseTarget(fields[1]); err != nil {
 		return rule, err
 	}
-	// Adding or removing the slash at the end would redirect in circles if the rule matched both.
+	// A rule that only adds or removes a trailing slash would loop if it matched both forms.
 	rule.from.exact = rule.moves() &&
 		strings.TrimSuffix(rule.from.shape(), "/") == strings.TrimSuffix(shape(rule.path), "/")
 	rule.from.compile()
 	from, static := rule.from.static()
 	if target, ok := rule.page(); ok {
 		if rule.moves() && rule.from.matches(target) && (rule.force || static && target == from) {
-			return rule, fmt.Errorf("the rule redirects its own target, for ever; change one of the two")
+			return rule, fmt.Errorf("the rule redirects its own target, forever; change one of the two")
 		}
 	}
 	if tooLong(rule.value()) || tooLong(rule.key()) || tooLong(rule.candidate(from)) {
@@ -178,7 +178,7 @@ func (r *redirect) parseTarget(text string) error {
 
 var host = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?\.?$`)
 
-// checkOrigin checks the scheme and the host of a target. Neither may come from the visitor.
+// checkOrigin validates the scheme and the host of a target. Neither may depend on the request.
 func checkOrigin(text string) error {
 	scheme, _, _ := strings.Cut(text, "://")
 	if scheme != "http" && scheme != "https" {
@@ -192,7 +192,7 @@ func checkOrigin(text string) error {
 	return nil
 }
 
-// shape is text that is equal for equal patterns and targets.
+// shape returns a text that is the same for equivalent patterns and targets.
 func shape(parts []part) string {
 	text := ""
 	for _, part := range parts {
@@ -207,7 +207,7 @@ func shape(parts []part) string {
 
 func (p pattern) shape() string { return shape(p.parts) }
 
-// page is the path of this site that the rule leads to, percent-decoded, if it is always the same.
+// page returns the percent-decoded path on this site that the rule leads to, if it does not depend on captures.
 func (r redirect) page() (path string, ok bool) {
 	if r.base != "" {
 		return "", false
@@ -224,9 +224,8 @@ func (r redirect) page() (path string, ok bool) {
 	return path, true
 }
 
-// Warnings are the rules that have no effect in a site with these files, one line each: a redirect
-// from a page that exists, which is served instead, or a rule that an earlier one hides. exists
-// reports whether the site has the file of a slash-separated path.
+// Warnings returns a line for each rule that has no effect, such as a redirect from a page that exists, which is served
+// instead, or a rule that an earlier one hides. exists reports whether the site has a file at a slash-separated path.
 func (r Rules) Warnings(exists func(name string) bool) []string {
 	var warnings []string
 	for i, rule := range r.redirects {
@@ -237,7 +236,7 @@ func (r Rules) Warnings(exists func(name string) bool) []string {
 		if static && !rule.force && isPage(from, exists) {
 			warn("no effect: the site has a page at %s, which is served instead; remove one, or write %d!", from, rule.status)
 		}
-		if hider, hidden := r.hides(i); hidden {
+		if hider, hidden := r.hiding(i); hidden {
 			warn("no effect: line %d matches every path of it first; move this line before it", hider.line)
 		}
 		if target, ok := rule.page(); ok && !rule.moves() && !isPage(target, exists) {
@@ -250,8 +249,8 @@ func (r Rules) Warnings(exists func(name string) bool) []string {
 	return warnings
 }
 
-// hides is the earlier rule that matches every path that the i-th matches.
-func (r Rules) hides(i int) (redirect, bool) {
+// hiding returns an earlier rule that matches every path that the i-th rule matches.
+func (r Rules) hiding(i int) (redirect, bool) {
 	later := r.redirects[i].from
 	sample := ""
 	for _, part := range later.parts {
@@ -273,7 +272,7 @@ func (r Rules) hides(i int) (redirect, bool) {
 	return redirect{}, false
 }
 
-// isPage reports whether the site responds at a path without a rule.
+// isPage reports whether the site has a page at a path without any rule.
 func isPage(path string, exists func(name string) bool) bool {
 	name := strings.TrimPrefix(path, "/")
 	bare := strings.TrimSuffix(name, "/")

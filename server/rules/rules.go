@@ -1,6 +1,6 @@
-// Package rules reads how a site wants to be served: the files _headers and _redirects at its top,
-// in the syntax that Netlify and Cloudflare Pages document. The build checks them, and the agent on
-// a server renders them as nginx's configuration of one release.
+// Package rules parses a site's rules for headers and redirects: the files _headers and _redirects in its root, in
+// the syntax that Netlify and Cloudflare Pages document. The build validates them, and the agent on a server renders
+// them as the nginx configuration of a release.
 package rules
 
 import (
@@ -11,31 +11,31 @@ import (
 	"unicode/utf8"
 )
 
-// Names of the files, at the top of a site. They are part of a release and are not served.
+// Names of the files in a site's root. They are part of a release, but are not served.
 const (
 	HeadersFile   = "_headers"
 	RedirectsFile = "_redirects"
 )
 
-// Limits of the two files, which are those of Cloudflare Pages. Lengths are in bytes.
+// Limits of the two files, from Cloudflare Pages. Lengths are in bytes.
 const (
 	maxStaticRedirects  = 2000
 	maxDynamicRedirects = 100
 	maxRedirectLine     = 1000
 	maxHeaderRules      = 100
 	maxHeaderLine       = 2000
-	// maxFile exceeds any file within the other limits; reading it takes seconds.
+	// maxFile exceeds the size of any file within the other limits; parsing a file of this size takes seconds.
 	maxFile = 4 << 20
 )
 
-// Rules are the rules of one site. The zero value has none.
+// Rules are the rules of a site. The zero value has none.
 type Rules struct {
 	headers   []headerRule
 	redirects []redirect
 }
 
-// Parse reads the text of _headers and of _redirects; nil stands for a file that is missing. The
-// error names every problem: the file, its line, what is wrong and what to write.
+// Parse parses the text of _headers and of _redirects; nil means that the file is missing. The error lists every
+// problem: the file, the line, what is wrong and what to write.
 func Parse(headers, redirects []byte) (Rules, error) {
 	var r Rules
 	var headerProblems, redirectProblems problems
@@ -69,8 +69,8 @@ type line struct {
 	text   string
 }
 
-// lines splits a file, without comments, empty lines and the space around each line. Lines that
-// no rule can have are problems.
+// lines splits a file into lines, and drops comments, empty lines and surrounding space. Lines that cannot be part of a
+// rule are problems.
 func lines(text []byte, limit int, p *problems) []line {
 	var found []line
 	text = bytes.TrimPrefix(text, []byte("\ufeff"))

@@ -29,7 +29,7 @@ func TestEveryProblemIsReportedWithItsLine(t *testing.T) {
 		`_headers line 5: "no colon" is neither a path nor a header; write Name: value, or ! Name`,
 		`_headers line 6: the header has no value; write ! X-Empty to remove it`,
 		`_headers line 7: Basic-Auth is the server's to set; there is no protection by password, and the header would publish it; remove the line`,
-		`_headers line 8: an answer needs a type; write Content-Type: application/octet-stream`,
+		`_headers line 8: a response needs a type; write Content-Type: application/octet-stream`,
 		`_headers line 9: "B d" is not the name of a header; use letters, digits and hyphens`,
 		`_headers line 10: https://example.org/* names a host, but every request reaches the site under its one domain; write the path alone`,
 		`_headers line 12: the path has no headers; write them below it, as Name: value`,
@@ -41,23 +41,23 @@ func TestEveryProblemIsReportedWithItsLine(t *testing.T) {
 		`_redirects line 7: https://a.example/b names a host, but every request reaches the site under its one domain; write the path alone`,
 		`_redirects line 8: status "418" is not supported; use 200, 301, 302, 303, 307, 308, 404, 410 or 451`,
 		`_redirects line 9: //evil.example leads to another host; begin it with https`,
-		`_redirects line 10: the rule redirects its own target, for ever; change one of the two`,
+		`_redirects line 10: the rule redirects its own target, forever; change one of the two`,
 		`_redirects line 11: /:a/:a has :a or the splat * twice; use each once`,
 		`_redirects line 12: /*/* has :splat or the splat * twice; use each once`,
 		`_redirects line 13: /q?a=b has a query or a fragment, which no rule can match; write the path alone, with %3F or %23 for a ? or # in a file's name`,
 		`_redirects line 14: https://:splat is not a host with an optional port; write a name in ASCII (xn--... for others), without placeholders`,
 		`_redirects line 15: ftp://example.org: only http and https are supported; begin it with https`,
 		`_redirects line 16: /410.html#x has a query or a fragment; a page of the site to show is a path alone`,
-		`_redirects line 17: the rule redirects its own target, for ever; change one of the two`,
+		`_redirects line 17: the rule redirects its own target, forever; change one of the two`,
 		`_redirects line 18: "x" follows the status; write from, to and a status`,
 		`_redirects line 19: /.well-known/release is the server's own; remove the rule`,
 	}, "\n"))
 }
 
-func TestFilesOfOtherEditorsAreRead(t *testing.T) {
+func TestFilesWithBOMsCRLFAndUnicodeSpacesAreAccepted(t *testing.T) {
 	_, err := Parse([]byte("\ufeff/*\r\n\tX-A: b\r\n"), []byte("\ufeff/a\t\t/b   301\r\n"))
 	require.NoError(t, err)
-	// Editors and web pages leave spaces that are not ASCII's.
+	// Text from editors and web pages may contain non-ASCII spaces.
 	_, err = Parse([]byte("/*\n\u00a0\n\u00a0\u00a0X-A: b\n"), []byte("\u2000\n\u00a0# comment\n/a\u00a0/b\u00a0\n"))
 	require.NoError(t, err)
 	_, err = Parse([]byte("/*\n  X-A: \xff\n"), []byte("/a /b\x00\n"))
@@ -153,7 +153,7 @@ func TestWarningsNameRulesWithoutEffect(t *testing.T) {
 	require.Empty(t, Rules{}.Warnings(exists))
 }
 
-// check renders accepted rules, twice.
+// check parses rules and, if they are accepted, renders them twice.
 func check(t *testing.T, headers, redirects []byte) (files map[string]string, accepted bool) {
 	t.Helper()
 	server := Server{Root: "/srv/site/releases/0123456789abcdef/site", HSTS: "max-age=31536000"}
@@ -204,7 +204,7 @@ func FuzzRedirects(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) { check(t, nil, text) })
 }
 
-// nginxTest makes the real nginx check the files.
+// nginxTest checks the files with the real nginx.
 func nginxTest(t *testing.T, files map[string]string) {
 	t.Helper()
 	nginx := testtool.Path(t, "nginx")
@@ -254,9 +254,9 @@ func TestNGINXAcceptsSitesWithFewRules(t *testing.T) {
 	}
 }
 
-// TestNGINXAcceptsWhatParseAccepts combines pieces with a meaning for one of the two.
+// TestNGINXAcceptsWhatParseAccepts combines fragments that are special to the parser or to nginx.
 func TestNGINXAcceptsWhatParseAccepts(t *testing.T) {
-	pieces := []string{"a", "B", "/", "/", "/", "*", ":splat", ":a", ":b_1", "$", "$1", "${x}", "$uri", `"`, "'", `\`,
+	fragments := []string{"a", "B", "/", "/", "/", "*", ":splat", ":a", ":b_1", "$", "$1", "${x}", "$uri", `"`, "'", `\`,
 		`\"`, `\n`, ";", "{", "}", "#", "%", "%20", "%0", "%22", "%24", "%5C",
 		"%C3%BC", "%ff", "ü", "日", "~", "^", "(", ")", "(?<x>", "[", "]", "?", "&", "=", "+", ".", "|", "\u2028", "default",
 		"include", "volatile", "hostnames", ":", "-", "é", "\\E", "\\Q", "!"}
@@ -264,7 +264,7 @@ func TestNGINXAcceptsWhatParseAccepts(t *testing.T) {
 	text := func() string {
 		var b strings.Builder
 		for range random.IntN(12) {
-			b.WriteString(pieces[random.IntN(len(pieces))])
+			b.WriteString(fragments[random.IntN(len(fragments))])
 		}
 		return b.String()
 	}
@@ -275,7 +275,7 @@ func TestNGINXAcceptsWhatParseAccepts(t *testing.T) {
 	ended := time.Now().Add(4 * time.Second)
 	all := 0
 	for tried := 0; tried < 100 || time.Now().Before(ended); tried++ {
-		// Only accepted rules, so that many of them are in one file.
+		// Keep only accepted rules, so that a file contains many of them.
 		var headers, redirects string
 		for range 40 {
 			name := names[random.IntN(len(names))]

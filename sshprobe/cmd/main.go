@@ -1,14 +1,14 @@
-// Command sshprobe waits for a login over SSH, and reports why it fails. A Pulumi command resource runs it before the
-// remote commands of an update.
+// Command sshprobe waits until a login over SSH succeeds, and reports why it fails. A Pulumi command resource runs it
+// before the remote commands of an update.
 //
-// The private key comes on standard input. The environment has the rest:
+// The private key is read from standard input, other settings from the environment:
 //
 //	SSHPROBE_ADDRESS    host:port of the server
-//	SSHPROBE_USER       the login
+//	SSHPROBE_USER       login name
 //	SSHPROBE_HOST_KEY   the server's key, one line of authorized_keys
 //	SSHPROBE_WITHIN     how long to wait, such as 5m
 //
-// Exit codes: 0 the login succeeded, 1 it failed, or the environment is invalid.
+// Exit codes: 0 the login succeeded, 1 it failed or the input is invalid.
 package main
 
 import (

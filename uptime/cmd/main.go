@@ -1,18 +1,18 @@
-// Command uptime reconciles what a stack has at UptimeRobot. Pulumi's command resources run it.
+// Command uptime reconciles the resources of a stack at UptimeRobot. Pulumi's command resources run it.
 //
 //	uptime create   brings the account to the desired state, and prints the ids
-//	uptime update   does the same, with the previous ids
+//	uptime update   does the same, using the previous ids
 //	uptime delete   deletes all resources of the stack
 //	uptime read     prints the drift
 //
-// The secrets come on standard input, as {"key": ..., "webhook": ...}. The environment has the rest:
+// The secrets are read from standard input, as {"key": ..., "webhook": ...}, other settings from the environment:
 //
 //	UPTIMEROBOT_API         URL of the API
-//	UPTIMEROBOT_DESIRED     the desired state, in JSON (uptime.Desired)
-//	UPTIMEROBOT_CA_BUNDLE   file with the authorities of the API. Default: the system's
-//	PULUMI_COMMAND_STDOUT   what create or update printed last, for update and delete
+//	UPTIMEROBOT_DESIRED     the desired state as JSON (uptime.Desired)
+//	UPTIMEROBOT_CA_BUNDLE   PEM file with the authorities of the API's certificate. Default: the system's
+//	PULUMI_COMMAND_STDOUT   the last output of create or update, for update and delete
 //
-// Exit codes: 0 the job is done, 1 it failed, 2 the command line is wrong.
+// Exit codes: 0 success, 1 failure, 2 the command line is invalid.
 package main
 
 import (
@@ -35,7 +35,7 @@ const (
 	exitUsage  = 2
 )
 
-// within bounds a verb. The free plan accepts ten requests a minute.
+// within bounds one run. The free plan allows ten requests per minute.
 const within = 5 * time.Minute
 
 var errUsage = errors.New("usage: uptime create|update|delete|read, with the secrets on standard input")
@@ -64,7 +64,7 @@ func run(
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	var secrets struct{ Key, Webhook string }
-	// The error would quote the input, which is secret.
+	// Not wrapped, because the error of the decoder would quote the input, which is secret.
 	if err := json.NewDecoder(stdin).Decode(&secrets); err != nil || secrets.Key == "" {
 		return errors.New(`cannot read standard input: expected {"key": ..., "webhook": ...} with the API key of UptimeRobot`)
 	}
@@ -72,9 +72,9 @@ func run(
 	if err := json.Unmarshal([]byte(variable("UPTIMEROBOT_DESIRED")), &desired); err != nil {
 		return fmt.Errorf("cannot read UPTIMEROBOT_DESIRED: %w", err)
 	}
-	var made uptime.IDs
+	var created uptime.IDs
 	if printed := variable("PULUMI_COMMAND_STDOUT"); printed != "" && (args[0] == "update" || args[0] == "delete") {
-		if err := json.Unmarshal([]byte(printed), &made); err != nil {
+		if err := json.Unmarshal([]byte(printed), &created); err != nil {
 			return fmt.Errorf("cannot read PULUMI_COMMAND_STDOUT: %w", err)
 		}
 	}
@@ -88,13 +88,13 @@ func run(
 
 	switch args[0] {
 	case "create", "update":
-		made, err := client.Apply(ctx, desired, made)
+		created, err := client.Apply(ctx, desired, created)
 		if err != nil {
 			return err
 		}
-		return json.NewEncoder(stdout).Encode(made)
+		return json.NewEncoder(stdout).Encode(created)
 	case "delete":
-		return client.Delete(ctx, desired, made)
+		return client.Delete(ctx, desired, created)
 	case "read":
 		differences, err := client.Drift(ctx, desired)
 		for _, difference := range differences {

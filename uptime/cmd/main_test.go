@@ -23,7 +23,7 @@ func TestErrorNamesWrongInputWithoutSecrets(t *testing.T) {
 		args      []string
 		stdin     string
 		variables map[string]string
-		says      string
+		expected  string
 	}{
 		"no verb":         {nil, `{"key": "` + secret + `"}`, good, "usage: uptime"},
 		"an unknown verb": {[]string{"apply"}, `{"key": "` + secret + `"}`, good, "usage: uptime"},
@@ -35,7 +35,7 @@ func TestErrorNamesWrongInputWithoutSecrets(t *testing.T) {
 		"nothing desired": {
 			[]string{"read"}, `{"key": "` + secret + `"}`, with("UPTIMEROBOT_DESIRED", ""), "read UPTIMEROBOT_DESIRED",
 		},
-		"ids that are none": {
+		"malformed ids": {
 			[]string{"update"}, `{"key": "` + secret + `"}`, with("PULUMI_COMMAND_STDOUT", "created"),
 			"read PULUMI_COMMAND_STDOUT",
 		},
@@ -47,7 +47,7 @@ func TestErrorNamesWrongInputWithoutSecrets(t *testing.T) {
 			var stdout, stderr strings.Builder
 			err := run(t.Context(), test.args, func(name string) string { return test.variables[name] },
 				strings.NewReader(test.stdin), &stdout, &stderr)
-			require.ErrorContains(t, err, test.says)
+			require.ErrorContains(t, err, test.expected)
 			require.NotContains(t, err.Error()+stdout.String()+stderr.String(), secret)
 		})
 	}

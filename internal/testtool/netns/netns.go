@@ -1,4 +1,4 @@
-// Package netns makes network namespaces for tests.
+// Package netns creates network namespaces for tests.
 package netns
 
 import (
@@ -13,11 +13,11 @@ import (
 	"immutable-infra/internal/testtool"
 )
 
-// Add adds network namespaces until the test ends. It skips the test without root.
+// Add creates network namespaces, and deletes them when the test ends. It skips the test unless root runs it.
 func Add(t testing.TB, names ...string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("only root makes network namespaces")
+		t.Skip("needs root to create network namespaces")
 	}
 	ip := testtool.Path(t, "ip")
 	for _, name := range names {
@@ -32,13 +32,13 @@ func Add(t testing.TB, names ...string) {
 	}
 }
 
-// In runs work in a network namespace, and fails the test if it cannot. The sockets of work stay in the namespace. It
-// may be called from any goroutine.
+// In calls work in a network namespace, and fails the test if it cannot enter it. Sockets that work creates stay in the
+// namespace. In may be called from any goroutine.
 func In(t testing.TB, name string, work func()) {
 	t.Helper()
 	done := make(chan error)
 	go func() {
-		// Not unlocked, so that the thread ends with the goroutine.
+		// The thread is never unlocked, so that it ends with the goroutine.
 		runtime.LockOSThread()
 		namespace, err := os.Open("/run/netns/" + name)
 		if err == nil {
