@@ -106,7 +106,7 @@ access: ## Create the roles of GitHub's workflows: docs/github.md
 	  if [ -t 0 ]; then pulumi up --stack "$(LOOKED_AT)"; else pulumi up --stack "$(LOOKED_AT)" --yes --non-interactive; fi
 
 .PHONY: test
-test: check e2e ## Run every test, the end-to-end ones included
+test: check e2e ## Run the tests, with those end to end that end within half an hour
 
 .PHONY: check
 check: lint tools ## Check format, prose, lint and unit tests
@@ -194,6 +194,11 @@ measure-move: ## Measure what visitors of the stack STACK (local) get while COMM
 	@go build -C ops -o ../.localcloud/bin/measure-move ./measuremove
 	@$(IN_ITS_ENVIRONMENT); .localcloud/bin/measure-move --stack "$(LOOKED_AT)" $(if $(JSON),--json "$(JSON)") \
 	  $(FLAGS) $(if $(COMMAND),-- $(COMMAND))
+
+.PHONY: test-operations
+test-operations: localcloud ## Promote, measure a move, interrupt the first start, and start again
+	@ops/scripts/need.sh openssh-client curl jq git openssl dnsutils
+	E2E=operations go test -C e2e -count 1 -v -timeout 80m -run '^TestTheSite$$' .
 
 .PHONY: test-broken
 test-broken: up ## Replace the server by broken ones of every kind, and check that the old one serves
