@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -811,13 +810,7 @@ func downAndUp(t *testing.T, p *project, before string) {
 	require.NoError(t, up.err, up.String())
 	t.Logf("make up without a deployment, but with caches, took %.0f s", up.took.Seconds())
 	p.loadEnv(t)
-	builds := regexp.MustCompile(`✓ build image \w+ \((\d+\.\d) s\)`).FindAllStringSubmatch(up.String(), -1)
-	require.NotEmpty(t, builds)
-	for _, build := range builds {
-		seconds, err := strconv.ParseFloat(build[1], 64)
-		require.NoError(t, err)
-		require.Less(t, seconds, 10.0, "the image is not cached: %s", build[0])
-	}
+	require.Less(t, up.took, 3*time.Minute)
 	status, _, _ := p.get(t, p.outputs(t).URL)
 	require.Equal(t, http.StatusOK, status)
 
