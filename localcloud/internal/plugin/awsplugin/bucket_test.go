@@ -54,6 +54,8 @@ func TestInvalidBucketSettingsAreRejected(t *testing.T) {
 			rules(object{"id": "a", "status": "Enabled", "noncurrentVersionExpiration": object{"noncurrentDays": 0}})},
 		"too many noncurrent versions": {"newerNoncurrentVersions", lifecycle, rules(object{"id": "a", "status": "Enabled",
 			"noncurrentVersionExpiration": object{"noncurrentDays": 1, "newerNoncurrentVersions": 101}})},
+		"no noncurrent versions": {"newerNoncurrentVersions", lifecycle, rules(object{"id": "a", "status": "Enabled",
+			"noncurrentVersionExpiration": object{"noncurrentDays": 1, "newerNoncurrentVersions": 0}})},
 		"encryption without a rule": {"MalformedXML",
 			"aws:s3/bucketServerSideEncryptionConfigurationV2:BucketServerSideEncryptionConfigurationV2",
 			object{"bucket": s.content.id, "rules": []object{}}},
