@@ -382,8 +382,8 @@ func (c *Config) newestImage() string {
 	if region.MatchString(c.Region) {
 		in = " --region " + c.Region
 	}
-	return fmt.Sprintf(`"$(aws ec2 describe-images%s --owners 136693071363 --filters 'Name=name,Values=debian-13-%s-*' --query 'sort_by(Images,&CreationDate)[-1].ImageId' --output text)"`,
-		in, c.Architecture())
+	return fmt.Sprintf(`"$(aws ec2 describe-images%s --owners 136693071363 --filters 'Name=name,Values=debian-13-%s-*' `+
+		`--query 'sort_by(Images,&CreationDate)[-1].ImageId' --output text)"`, in, c.Architecture())
 }
 
 // ownKey is a shell word that expands to a public key. It is not a path, because the configuration is used on other
