@@ -203,17 +203,17 @@ test-operations: localcloud ## Promote, measure a move, interrupt the first star
 .PHONY: test-broken
 test-broken: up ## Replace the server by broken ones of every kind, and check that the old one serves
 	@ops/scripts/need.sh openssh-client curl
-	E2E=broken go test -C e2e -count 1 -v -timeout 90m -run TestBrokenServers .
+	E2E=broken go test -C e2e -count 1 -v -timeout 150m -run TestBrokenServers .
 
 .PHONY: test-killed
 test-killed: up ## Kill Pulumi at SEEDS random moments of a replacement (or that of SEED) and at ten of provisioning
 	@ops/scripts/need.sh openssh-client
-	E2E=killed go test -C e2e -count 1 -v -timeout 120m -run '^TestKilled' .
+	E2E=killed go test -C e2e -count 1 -v -timeout 5h -run '^TestKilled' .
 
 .PHONY: test-bake
 test-bake: up ## Break servers after they got the VIP, and check that it returns
 	@ops/scripts/need.sh openssh-client curl rclone
-	E2E=bake go test -C e2e -count 1 -v -timeout 150m -run '^TestBake' .
+	E2E=bake go test -C e2e -count 1 -v -timeout 4h -run '^TestBake' .
 
 .PHONY: test-drain
 test-drain: up ## Download from a server while another one replaces it
@@ -233,7 +233,7 @@ test-moves: up ## Replace the server REPLACEMENTS (60) and 4 x EACH (10) times, 
 .PHONY: test-history
 test-history: up ## Replace the server REPLACEMENTS times, kill one, and compare every sample
 	@ops/scripts/need.sh openssh-client
-	E2E=history go test -C e2e -count 1 -v -timeout 90m -run TestHistory .
+	E2E=history go test -C e2e -count 1 -v -timeout 2h -run TestHistory .
 
 .PHONY: test-sites
 test-sites: up ## Deploy sites shaped like real ones, or those in SITES, and visit every page with a browser

@@ -32,12 +32,19 @@ type File struct {
 //go:embed server
 var serverFiles embed.FS
 
-// Minbase is the equivalent of the image debian:trixie-slim. Like there, dpkg does not sync each file to disk: an
-// interrupted build leaves no image anyway.
+// Minbase is the equivalent of the image debian:trixie-slim. Like there, dpkg does not sync each file to disk, because
+// an interrupted build leaves no image anyway, and apt downloads no translations and keeps no packages.
 func Minbase() Recipe {
 	return Recipe{
 		Name: "minbase", Compress: true,
-		Files: []File{{Path: "etc/dpkg/dpkg.cfg.d/docker-apt-speedup", Content: []byte("force-unsafe-io\n")}},
+		Files: []File{
+			{Path: "etc/dpkg/dpkg.cfg.d/docker-apt-speedup", Content: []byte("force-unsafe-io\n")},
+			{Path: "etc/apt/apt.conf.d/docker-no-languages", Content: []byte("Acquire::Languages \"none\";\n")},
+			{
+				Path:    "etc/apt/apt.conf.d/docker-clean",
+				Content: []byte("DPkg::Post-Invoke { \"rm -f /var/cache/apt/archives/*.deb /var/cache/apt/*.bin\"; };\n"),
+			},
+		},
 	}
 }
 
