@@ -120,7 +120,7 @@ func TestNextRequestWaitsForTheRateLimit(t *testing.T) {
 				return
 			}
 			require.Len(t, *waits, 1)
-			require.InDelta(t, test.wait.Seconds(), (*waits)[0].Seconds(), 1.5)
+			require.InDelta(t, test.wait.Seconds(), (*waits)[0].Seconds(), 0.5)
 		})
 	}
 }
