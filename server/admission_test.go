@@ -165,10 +165,19 @@ func (a *admission) occupied(set string) int {
 
 // exchange sends a request and waits for the response.
 func exchange(connection net.Conn) error {
-	connection.SetDeadline(time.Now().Add(10 * time.Second))
-	if _, err := connection.Write(make([]byte, 300)); err != nil {
+	if err := send(connection); err != nil {
 		return err
 	}
+	return receive(connection)
+}
+
+func send(connection net.Conn) error {
+	connection.SetDeadline(time.Now().Add(10 * time.Second))
+	_, err := connection.Write(make([]byte, 300))
+	return err
+}
+
+func receive(connection net.Conn) error {
 	_, err := connection.Read(make([]byte, 200))
 	return err
 }
@@ -181,9 +190,24 @@ func TestConnectionsBeyondTheFreeSlotsAreReset(t *testing.T) {
 		respond(connection)
 	})
 	results := make(chan error)
-	for range slots + 20 {
-		go func() { results <- a.visit() }()
-	}
+	// One thread starts all connections: threads that start late would find slots that have expired.
+	netns.In(a, a.prefix+"visitor", func() {
+		for range slots + 20 {
+			connection, err := net.Dial("tcp", "10.0.1.2:8443")
+			if !assert.NoError(a, err) || !assert.NoError(a, send(connection)) {
+				return
+			}
+			go func() {
+				defer connection.Close()
+				err := receive(connection)
+				if err == nil {
+					err = exchange(connection)
+				}
+				results <- err
+			}()
+		}
+	})
+	require.False(a, a.Failed())
 	// The others are reset within the three seconds for which a silent connection keeps its slot.
 	for range 20 {
 		require.ErrorIs(t, <-results, syscall.ECONNRESET)
