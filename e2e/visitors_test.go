@@ -128,8 +128,8 @@ func (v *visitors) seen(t *testing.T) seen {
 	v.endChecks()
 	s := seen{report: report, moves: <-v.moves, settings: v.settings}
 	t.Logf("visitors: %d requests on new connections, %d on kept ones; the longest gap was %.0f ms; the VIP "+
-		"moved %d times",
-		report.Fresh.Requests, report.KeepAlive.Requests, load.Milliseconds(report.Fresh.LongestGap), len(s.moves))
+		"moved %d times: %v",
+		report.Fresh.Requests, report.KeepAlive.Requests, load.Milliseconds(report.Fresh.LongestGap), len(s.moves), s.moves)
 	require.Greater(t, report.Fresh.Requests, 20, "too few for a conclusion")
 	return s
 }
