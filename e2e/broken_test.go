@@ -120,7 +120,7 @@ func brokenServers() []brokenServer {
 // TestBrokenServers replaces the server with a broken one for each fault, and then with a good one.
 func TestBrokenServers(t *testing.T) {
 	if os.Getenv("E2E") != "broken" {
-		t.Skip("needs a local cloud that is up and takes three quarters of an hour: make test-broken")
+		t.Skip("needs a local cloud that is up and takes 40 to 140 minutes: make test-broken")
 	}
 	p := root(t)
 	p.loadEnv(t)

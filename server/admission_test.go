@@ -190,7 +190,7 @@ func TestConnectionsBeyondTheFreeSlotsAreReset(t *testing.T) {
 		respond(connection)
 	})
 	results := make(chan error)
-	// One thread starts all connections: threads that start late would find slots that have expired.
+	// One thread starts all connections, so that none starts late and finds a slot that has expired.
 	netns.In(a, a.prefix+"visitor", func() {
 		for range slots + 20 {
 			connection, err := net.Dial("tcp", "10.0.1.2:8443")
