@@ -186,7 +186,7 @@ type replacement struct {
 // the newest server.
 func TestHistory(t *testing.T) {
 	if os.Getenv("E2E") != "history" {
-		t.Skip("needs a local cloud that is up and takes a quarter of an hour: make test-history")
+		t.Skip("needs a local cloud that is up and takes 15 to 40 minutes: make test-history")
 	}
 	p := root(t)
 	p.loadEnv(t)
