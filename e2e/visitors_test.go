@@ -98,10 +98,6 @@ func (p *project) visit(t *testing.T) *visitors {
 }
 
 // watchMoves records the moves of the VIP until the context ends.
-//
-// A single check after a move may still reach the old server, which looks like two more moves. It happens if the check's
-// port is that of a connection that the old server has reset: the kernel keeps the closed connection's entry, and does
-// not replace it for a new connection.
 func watchMoves(ctx context.Context, client *http.Client) []move {
 	var moves []move
 	var last string

@@ -111,6 +111,10 @@ func (r record) settle(
 // A lifetime cannot be changed, so settle drops entries that have one, and their next packet creates them again.
 // Connections to the new instance have a lifetime if that instance had the address before, and connections to the
 // old instance have one if an earlier call was killed.
+//
+// settle also drops the entries of connections that were reset. The kernel uses the entry of a connection that the
+// instance reset for a new connection from the same port, which would reach the old instance. Connections that the
+// old instance resets later keep their entries.
 func (m move) settle(ctx context.Context, runner run.Runner, lifetime time.Duration) error {
 	const fixed = "FIXED_TIMEOUT"
 	type change struct {
@@ -119,6 +123,9 @@ func (m move) settle(ctx context.Context, runner run.Runner, lifetime time.Durat
 	}
 	limited := []string{"--delete", "--status", fixed}
 	changes := []change{{m.to, limited}, {m.from, limited}}
+	if lifetime != 0 {
+		changes = append(changes, change{m.from, []string{"--delete", "--proto", "tcp", "--state", "CLOSE"}})
+	}
 	switch lifetime {
 	case cloud.UntilEnd:
 	case 0:

@@ -86,7 +86,8 @@ func newNetwork(t *testing.T) *network {
 	return &network{t: t}
 }
 
-// serveID answers each line with the ID, over TCP and UDP, until the test ends.
+// serveID answers each line with the ID, over TCP and UDP, until the test ends. After the line "reset", it resets the
+// connection.
 func serveID(t *testing.T, space, id string) {
 	t.Helper()
 	netns.In(t, space, func() {
@@ -108,6 +109,10 @@ func serveID(t *testing.T, space, id string) {
 				go func() {
 					defer connection.Close()
 					for lines := bufio.NewScanner(connection); lines.Scan(); {
+						if lines.Text() == "reset" {
+							_ = connection.(*net.TCPConn).SetLinger(0)
+							return
+						}
 						fmt.Fprintln(connection, id)
 					}
 				}()
@@ -143,12 +148,18 @@ func (n *network) apply(holder, other string, move cloud.Move) {
 }
 
 // dial connects from a namespace.
-func (n *network) dial(space, protocol, address string) (connection net.Conn, err error) {
+func (n *network) dial(space, protocol, address string) (net.Conn, error) {
+	n.t.Helper()
+	return n.dialFrom(nil, space, protocol, address)
+}
+
+// dialFrom connects from a local address in a namespace.
+func (n *network) dialFrom(local net.Addr, space, protocol, address string) (connection net.Conn, err error) {
 	n.t.Helper()
 	netns.In(n.t, space, func() {
 		// Shorter than the retransmission timeout of a SYN, so that no attempt extends past a window.
 		target := net.JoinHostPort(address, strconv.Itoa(servicePort))
-		connection, err = (&net.Dialer{Timeout: 5 * tick}).Dial(protocol, target)
+		connection, err = (&net.Dialer{Timeout: 5 * tick, LocalAddr: local}).Dial(protocol, target)
 	})
 	return connection, err
 }
@@ -316,6 +327,26 @@ func TestInterruptedApplyCanBeRepeated(t *testing.T) {
 	moved := time.Now()
 	n.apply("i-new", "i-old", move)
 	requireAnswers(t, moved, move.Window, "i-old", "i-new", func() string { return n.askNew("tcp4") })
+}
+
+func TestNewConnectionFromThePortOfAResetOneReachesTheNewInstance(t *testing.T) {
+	n := newNetwork(t)
+	for _, move := range []cloud.Move{{}, {Connections: time.Minute}, {Connections: cloud.UntilEnd}} {
+		t.Run(fmt.Sprintf("%+v", move.Text()), func(t *testing.T) {
+			n.t = t
+			n.apply("i-old", "i-new", cloud.Move{})
+			reset := n.establish("tcp4", "i-old")
+			_, err := fmt.Fprintln(reset, "reset")
+			require.NoError(t, err)
+			_, err = reset.Read(make([]byte, 1))
+			require.ErrorIs(t, err, syscall.ECONNRESET)
+			n.apply("i-new", "i-old", move)
+			again, err := n.dialFrom(reset.LocalAddr(), outsideSpace, "tcp4", vip().String())
+			require.NoError(t, err)
+			defer again.Close()
+			require.Equal(t, "i-new", ask(again))
+		})
+	}
 }
 
 func TestOutboundConnectionLastsAsConfigured(t *testing.T) {
