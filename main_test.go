@@ -348,7 +348,7 @@ func egress(t *testing.T, resources []registered) []float64 {
 	return ports
 }
 
-func TestS10ServerReachesTheConfiguredMailRelayAndItsPasswordIsSecret(t *testing.T) {
+func TestServerReachesTheConfiguredMailRelayAndItsPasswordIsSecret(t *testing.T) {
 	const password = "correct horse"
 	relay := func(port string) []registered {
 		return deployed(t, "production", func(values map[string]string) {
@@ -372,7 +372,7 @@ func TestS10ServerReachesTheConfiguredMailRelayAndItsPasswordIsSecret(t *testing
 	}
 }
 
-func TestS8WithoutGrafanaItsNameIsUnused(t *testing.T) {
+func TestWithoutGrafanaItsNameIsUnused(t *testing.T) {
 	for _, r := range deployed(t, "production",
 		func(values map[string]string) { values["grafana"] = "false"; withUptimeRobot(values) }) {
 		require.NotContains(t, r.Name, "monitoring.")
@@ -493,7 +493,7 @@ func TestBucketsAreEncryptedVersionedPrivateAndTLSOnly(t *testing.T) {
 	require.False(t, find(t, resources, "aws:s3/bucketV2:BucketV2", "backup").Inputs["forceDestroy"].BoolValue())
 }
 
-func TestB2SiteCommandsDoNotNeedTheSiteDirectory(t *testing.T) {
+func TestSiteCommandsDoNotNeedTheSiteDirectory(t *testing.T) {
 	resources := deployed(t, "local")
 	for _, name := range []string{"content-build", "content-sync"} {
 		command := find(t, resources, "command:local:Command", name)

@@ -172,7 +172,7 @@ func TestUnreadyServerExitsWithOneAndPrintsJSON(t *testing.T) {
 }
 
 // R1, from both sides: a good server with bad pages goes live, a bad server with good pages does not.
-func TestR1ReadinessDependsOnServerNotOnSite(t *testing.T) {
+func TestReadinessDependsOnServerNotOnSite(t *testing.T) {
 	site := releasetest.Site{
 		"index.html": "hello", "busy.php": "<?php http_response_code(503);", "slow.php": "<?php sleep(11);",
 		"contact.php": "<?php if ($_SERVER['REQUEST_METHOD'] !== 'POST') { http_response_code(500); }",

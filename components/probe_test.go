@@ -17,9 +17,9 @@ import (
 	"immutable-infra/internal/testsite"
 )
 
-// TestB11ProbeNeedsOnlyGoAndBash runs the script of the command resources on a machine that has only Go and bash,
+// TestProbeNeedsOnlyGoAndBash runs the script of the command resources on a machine that has only Go and bash,
 // with a proxy that does not respond.
-func TestB11ProbeNeedsOnlyGoAndBash(t *testing.T) {
+func TestProbeNeedsOnlyGoAndBash(t *testing.T) {
 	site := testsite.Start(t, "localhost", testsite.Serving("i-1", "r-1"))
 	bin := t.TempDir()
 	for _, name := range []string{"go", "env"} {

@@ -147,7 +147,7 @@ func TestTraefikServesTheSiteUnderEachOfItsNames(t *testing.T) {
 	require.NotContains(t, routers, "aliases")
 }
 
-func TestS8WithoutGrafanaNothingIsServedAtItsName(t *testing.T) {
+func TestWithoutGrafanaNothingIsServedAtItsName(t *testing.T) {
 	environment := map[string]string{"DOMAIN": "example.org", "ALIASES": "www.example.org"}
 	routers := at(t, renderTraefik(t, "site.yaml", environment), "http", "routers").(map[string]any)
 	require.Contains(t, routers, "aliases")

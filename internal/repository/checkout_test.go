@@ -41,8 +41,8 @@ func project(t *testing.T) (root string, files []string) {
 	return root, files
 }
 
-// TestB9CheckoutHasTheSameBytesOnWindows: core.autocrlf is true by default on Windows.
-func TestB9CheckoutHasTheSameBytesOnWindows(t *testing.T) {
+// TestCheckoutHasTheSameBytesOnWindows: core.autocrlf is true by default on Windows.
+func TestCheckoutHasTheSameBytesOnWindows(t *testing.T) {
 	root, files := project(t)
 	dir := t.TempDir()
 	git := func(args ...string) {

@@ -8,7 +8,7 @@ import (
 )
 
 // R1: a server with a broken PHP does not go live, however good the site's pages are.
-func TestR1PHPPassesWhenItsProbeRuns(t *testing.T) {
+func TestPHPPassesWhenItsProbeRuns(t *testing.T) {
 	for name, test := range map[string]struct {
 		docker  docker
 		verdict Verdict

@@ -163,7 +163,7 @@ func TestReleasePassesWhenEachStaticFileIsServed(t *testing.T) {
 }
 
 // R1: the site's own programs do not affect the readiness of the server.
-func TestR1SitePagesNeverBlockReadiness(t *testing.T) {
+func TestSitePagesNeverBlockReadiness(t *testing.T) {
 	for _, name := range []string{
 		"busy.php", "api/slow.php", "Contact.PHP", "old.php5", "page.phtml", "page.pht", "tool.phar", "source.phps",
 		"shell.php.txt", "contact.php~", "db.inc", "DB.inc.bak", "wiki.php/page.txt",
