@@ -30,7 +30,7 @@ const (
 // TestKilledEngine kills Pulumi at a random moment of a replacement and runs it again, once for each seed.
 func TestKilledEngine(t *testing.T) {
 	if os.Getenv("E2E") != "killed" {
-		t.Skip("needs a local cloud that is up and takes 45 to 100 minutes: make test-killed")
+		t.Skip("needs a local cloud that is up and takes 45 to 110 minutes: make test-killed")
 	}
 	p := root(t)
 	p.loadEnv(t)

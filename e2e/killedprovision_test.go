@@ -29,7 +29,7 @@ const (
 // command's SSH connection.
 func TestKilledProvisioning(t *testing.T) {
 	if os.Getenv("E2E") != "killed" {
-		t.Skip("needs a local cloud that is up and takes twenty minutes: make test-killed")
+		t.Skip("needs a local cloud that is up and takes 20 to 50 minutes: make test-killed")
 	}
 	p := root(t)
 	p.loadEnv(t)
