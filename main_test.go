@@ -444,7 +444,7 @@ func TestVIPMovesOnlyToAServerProbedFromOutside(t *testing.T) {
 		require.Equal(t, "web-id", probe["SERVER"].StringValue(), name)
 		require.Equal(t, "0123456789abcdef", probe["RELEASE"].StringValue(), name)
 	}
-	// R6: an update of only the content ends when the server that holds the VIP serves it.
+	// An update of only the content ends when the server that holds the VIP serves it.
 	triggers := find(t, resources, "command:local:Command", "cutover-verify").Inputs["triggers"].ArrayValue()
 	require.Len(t, triggers, 2)
 	require.Equal(t, "0123456789abcdef", triggers[1].StringValue())

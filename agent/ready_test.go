@@ -171,7 +171,7 @@ func TestUnreadyServerExitsWithOneAndPrintsJSON(t *testing.T) {
 	require.Equal(t, map[string][]string{"agent-pull.timer": {"the journal of agent-pull.timer"}}, report.Logs)
 }
 
-// R1, from both sides: a good server with bad pages goes live, a bad server with good pages does not.
+// A good server with bad pages goes live, a bad server with good pages does not.
 func TestReadinessDependsOnServerNotOnSite(t *testing.T) {
 	site := releasetest.Site{
 		"index.html": "hello", "busy.php": "<?php http_response_code(503);", "slow.php": "<?php sleep(11);",

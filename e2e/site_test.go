@@ -562,7 +562,7 @@ func editPost(t *testing.T, p *project) {
 	require.NoError(t, up.err, up.String())
 	after := edited.outputs(t)
 	_, marker, _ := p.get(t, siteURL+"/.well-known/release")
-	require.Contains(t, marker, after.Release, "R6: when the update ends, visitors get the new release")
+	require.Contains(t, marker, after.Release, "when the update ends, visitors get the new release")
 	require.NotContains(t, up.String(), "cutover-bake created", "there is no bake, because the VIP did not move")
 	// PHP always works, and serves either the old release or the new one.
 	eventually(t, 70*time.Second-time.Since(start), func() (bool, string) {

@@ -69,7 +69,7 @@ func (p *project) configure(t *testing.T, key, value string, flags ...string) {
 			[]string{"--", key, value})...)
 }
 
-// deploys requires that an update succeeds and that visitors get its release when it ends (R6).
+// deploys requires that an update succeeds and that visitors get its release when it ends.
 func (p *project) deploys(t *testing.T, what string) result {
 	t.Helper()
 	var up result
@@ -78,11 +78,11 @@ func (p *project) deploys(t *testing.T, what string) result {
 	out := p.outputs(t)
 	server, release := p.served(t)
 	require.Equal(t, out.ServerID, server)
-	require.Equal(t, out.Release, release, "R6: visitors get the new release when the update ends")
+	require.Equal(t, out.Release, release, "visitors get the new release when the update ends")
 	return up
 }
 
-// noChange requires that a preview finds no changes (B1, B2, B3, B4).
+// noChange requires that a preview finds no changes.
 func (p *project) noChange(t *testing.T) {
 	t.Helper()
 	step(t, "pulumi preview --expect-no-changes", func() {
@@ -108,7 +108,7 @@ func TestSites(t *testing.T) {
 		t.Run(site.name, func(t *testing.T) {
 			checkout, source := site.checkout(t, p)
 			checkout.deploys(t, site.name)
-			// S2 for every site: all resources of a page are shown.
+			// All resources of a page are shown.
 			site.visited(t, p)
 			checks[site.name](t, p, checkout, source)
 		})
@@ -125,7 +125,7 @@ func (s realSite) checkout(t *testing.T, p *project) (checkout *project, source 
 	source = t.TempDir()
 	s.copyTo(t, source)
 	if s.name == "parent" {
-		// B1: the program is in a folder in the blog's repository.
+		// The program is in a folder in the blog's repository.
 		program := filepath.Join(source, "_infra")
 		require.NoError(t, os.Mkdir(program, 0o755))
 		checkout = p.copyTo(t, program)
@@ -235,7 +235,7 @@ func (p *project) redirects(t *testing.T, expected []redirect) {
 	}
 }
 
-// kinds requires that paths are served with media types (S5).
+// kinds requires that paths are served with media types.
 func (p *project) kinds(t *testing.T, expected map[string]string) {
 	t.Helper()
 	for path, kind := range expected {
@@ -255,7 +255,7 @@ func (p *project) rulesHidden(t *testing.T) {
 }
 
 func themeChecks(t *testing.T, p, _ *project, _ string) {
-	t.Run("S2 the site's own headers are sent", func(t *testing.T) {
+	t.Run("the site's own headers are sent", func(t *testing.T) {
 		front := p.fetch(t, "/")
 		require.Equal(t, []string{
 			"default-src 'self'; style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'; img-src 'self' data:; " +
@@ -281,7 +281,7 @@ func themeChecks(t *testing.T, p, _ *project, _ string) {
 		hsts := p.fetch(t, "/").header.Get("Strict-Transport-Security")
 		require.Regexp(t, `^max-age=\d+$`, hsts)
 	})
-	t.Run("S4 addresses are as on static hosts", func(t *testing.T) {
+	t.Run("addresses are as on static hosts", func(t *testing.T) {
 		p.redirects(t, []redirect{
 			{"/about", 301, "/about/"}, {"/about?from=here", 301, "/about/?from=here"},
 			{"/projects/broadside", 301, "/projects/broadside/"},
@@ -289,7 +289,7 @@ func themeChecks(t *testing.T, p, _ *project, _ string) {
 		require.Contains(t, p.fetch(t, "/colophon").body, "<h1>Colophon</h1>")
 		require.Equal(t, http.StatusOK, p.fetch(t, "/about/pic.png").status)
 	})
-	t.Run("S5 files have their media types", func(t *testing.T) {
+	t.Run("files have their media types", func(t *testing.T) {
 		p.kinds(t, map[string]string{
 			"/notes.md": "text/markdown", "/.well-known/matrix/client": "application/json",
 			"/.well-known/apple-app-site-association": "application/json",
@@ -297,7 +297,7 @@ func themeChecks(t *testing.T, p, _ *project, _ string) {
 			"/search.json": "application/json", "/assets/icon.svg": "image/svg+xml",
 		})
 	})
-	t.Run("S6 redirects lead where the site says", func(t *testing.T) {
+	t.Run("redirects lead where the site says", func(t *testing.T) {
 		p.redirects(t, []redirect{
 			{"/work", 301, "/projects/"}, {"/work/broadside/", 301, "/projects/broadside/"},
 			{"/paper/walnut-ink", 302, "/projects/walnut-ink/"},
@@ -308,7 +308,7 @@ func themeChecks(t *testing.T, p, _ *project, _ string) {
 		require.Contains(t, p.fetch(t, "/press").body, "<h1>About</h1>", "a rewrite shows the other page at this address")
 	})
 	t.Run("the rules are not served", func(t *testing.T) { p.rulesHidden(t) })
-	t.Run("S8 there is no monitoring without Grafana", func(t *testing.T) {
+	t.Run("there is no monitoring without Grafana", func(t *testing.T) {
 		out := p.outputs(t)
 		status := p.must(t, time.Minute, "curl", "-sS", "--insecure", "-o", "/dev/null", "-w", "%{http_code}",
 			"--connect-to", "::"+out.VIP+":443", "https://monitoring."+siteName+"/")
@@ -323,7 +323,7 @@ func themeChecks(t *testing.T, p, _ *project, _ string) {
 }
 
 func blogChecks(t *testing.T, p, _ *project, _ string) {
-	t.Run("S6 redirects are well-formed, encoded or not in the file", func(t *testing.T) {
+	t.Run("redirects are well-formed, encoded or not in the file", func(t *testing.T) {
 		p.redirects(t, []redirect{
 			{"/rss.xml", 301, "/feed.xml"}, {"/u/", 302, "/%C3%BCber/"}, {"/caf%C3%A9/", 301, "/about/"},
 			{"/caf%c3%a9/", 301, "/about/"},
@@ -344,23 +344,23 @@ func blogChecks(t *testing.T, p, _ *project, _ string) {
 			{"/old/12.php", 302, "/2025/11/02/a-table-of-teas/"},
 		})
 	})
-	t.Run("B5 an embargo holds", func(t *testing.T) {
+	t.Run("an embargo holds", func(t *testing.T) {
 		require.Equal(t, http.StatusNotFound, p.fetch(t, "/2099/01/02/embargo/").status)
 	})
-	t.Run("B6 a date with a zone has one address", func(t *testing.T) {
+	t.Run("a date with a zone has one address", func(t *testing.T) {
 		require.Equal(t, http.StatusOK, p.fetch(t, "/2026/03/01/half-past-midnight/").status)
 	})
 }
 
 func docsChecks(t *testing.T, p, checkout *project, _ string) {
-	t.Run("S6 old versions lead to the new one", func(t *testing.T) {
+	t.Run("old versions lead to the new one", func(t *testing.T) {
 		p.redirects(t, []redirect{
 			{"/docs/guide/start/install/", 301, "/manual/guide/start/install/"},
 			{"/v1/start/first-run", 302, "/manual/guide/start/first-run/"},
 			{"/manual/install", 301, "/manual/guide/start/install/"}, {"/manual", 301, "/manual/"},
 		})
 	})
-	t.Run("S2 later headers replace those that were detached", func(t *testing.T) {
+	t.Run("later headers replace those that were detached", func(t *testing.T) {
 		require.Equal(t, []string{"public, max-age=60"}, p.fetch(t, "/manual/").header.Values("Cache-Control"))
 		require.Equal(t, []string{"public, max-age=3600"},
 			p.fetch(t, "/manual/assets/css/docs.css").header.Values("Cache-Control"))
@@ -383,7 +383,7 @@ func docsChecks(t *testing.T, p, checkout *project, _ string) {
 }
 
 func photosChecks(t *testing.T, p, _ *project, source string) {
-	t.Run("S5 files have their media types", func(t *testing.T) {
+	t.Run("files have their media types", func(t *testing.T) {
 		p.kinds(t, map[string]string{
 			"/media/waves.vtt": "text/vtt", "/media/waves.webm": "video/webm", "/media/dune.webp": "image/webp",
 			"/photos/all.zip": "application/zip", "/photos/dune.jpg": "image/jpeg",
@@ -405,7 +405,7 @@ func photosChecks(t *testing.T, p, _ *project, source string) {
 			require.Equal(t, string(part), got.body, asked)
 		}
 	})
-	t.Run("S7 a large file arrives whole over HTTP/2", func(t *testing.T) {
+	t.Run("a large file arrives whole over HTTP/2", func(t *testing.T) {
 		expected, err := os.ReadFile(filepath.Join(source, "photos", "all.zip"))
 		require.NoError(t, err)
 		file := filepath.Join(t.TempDir(), "all.zip")
@@ -419,7 +419,7 @@ func photosChecks(t *testing.T, p, _ *project, source string) {
 }
 
 func unicodeChecks(t *testing.T, p, checkout *project, source string) {
-	t.Run("R3 each file is served under its own name", func(t *testing.T) {
+	t.Run("each file is served under its own name", func(t *testing.T) {
 		files := 0
 		require.NoError(t, filepath.WalkDir(p.built(), func(path string, entry os.DirEntry, err error) error {
 			relative, relativeErr := filepath.Rel(p.built(), path)
@@ -438,7 +438,7 @@ func unicodeChecks(t *testing.T, p, checkout *project, source string) {
 		}))
 		require.Greater(t, files, 2*len(unicodeNames()))
 	})
-	t.Run("S6 redirects have ASCII addresses", func(t *testing.T) {
+	t.Run("redirects have ASCII addresses", func(t *testing.T) {
 		p.redirects(t, []redirect{
 			{"/strasse", 301, "/Stra%C3%9Fe.html"}, {"/stra%C3%9Fe", 302, "/Stra%C3%9Fe.html"},
 			{"/%E6%97%A5%E6%9C%AC", 301, "/%E6%97%A5%E6%9C%AC%E8%AA%9E.html"},
@@ -454,7 +454,7 @@ func unicodeChecks(t *testing.T, p, checkout *project, source string) {
 		require.Equal(t, "kanji", p.fetch(t, "/%E6%97%A5%E6%9C%AC%E8%AA%9E.html").header.Get("X-Schrift"))
 		require.Equal(t, "public, max-age=3600", p.fetch(t, "/Bilder/what%3F.svg").header.Get("Cache-Control"))
 	})
-	t.Run("R3 a file renamed from NFD to NFC", func(t *testing.T) {
+	t.Run("a file renamed from NFD to NFC", func(t *testing.T) {
 		const decomposed, composed = "/Cafe%CC%81.html", "/Caf%C3%A9.html"
 		require.Equal(t, http.StatusOK, p.fetch(t, decomposed).status)
 		require.Equal(t, http.StatusNotFound, p.fetch(t, composed).status)
@@ -466,13 +466,13 @@ func unicodeChecks(t *testing.T, p, checkout *project, source string) {
 }
 
 func pwaChecks(t *testing.T, p, _ *project, _ string) {
-	t.Run("S5 files have their media types", func(t *testing.T) {
+	t.Run("files have their media types", func(t *testing.T) {
 		p.kinds(t, map[string]string{
 			"/app/main.mjs": "text/javascript", "/manifest.webmanifest": "application/manifest+json",
 			"/app/add.wasm": "application/wasm", "/sw.js": "text/javascript",
 		})
 	})
-	t.Run("S2 the service worker is active and has what is shown offline", func(t *testing.T) {
+	t.Run("the service worker is active and has what is shown offline", func(t *testing.T) {
 		visitor, stop, err := browser.Start(t.Context(), browser.Options{Home: p.trustingHome(t)})
 		require.NoError(t, err)
 		defer stop()
@@ -490,7 +490,7 @@ func pwaChecks(t *testing.T, p, _ *project, _ string) {
 }
 
 func parentChecks(t *testing.T, p, checkout *project, _ string) {
-	t.Run("B1 the program is no part of the site", func(t *testing.T) {
+	t.Run("the program is no part of the site", func(t *testing.T) {
 		checkout.noChange(t)
 		for _, path := range []string{"/_infra/", "/_infra/main.go", "/_infra/Pulumi.local.yaml", "/_infra/site/about.md"} {
 			require.Equal(t, http.StatusNotFound, p.fetch(t, path).status, path)
@@ -516,10 +516,10 @@ func (p *project) configureMail(t *testing.T) {
 }
 
 func formsChecks(t *testing.T, p, checkout *project, _ string) {
-	t.Run("S1 the source of PHP is never sent", func(t *testing.T) { phpSourceHidden(t, p) })
-	t.Run("S9 a missing page does not wait for PHP", func(t *testing.T) { missingPageAtOnce(t, p) })
-	t.Run("S10 PHP has what sites use", func(t *testing.T) { phpAsPeopleUseIt(t, p) })
-	t.Run("R1 a server is replaced though pages fail on purpose", func(t *testing.T) {
+	t.Run("the source of PHP is never sent", func(t *testing.T) { phpSourceHidden(t, p) })
+	t.Run("a missing page does not wait for PHP", func(t *testing.T) { missingPageAtOnce(t, p) })
+	t.Run("PHP has what sites use", func(t *testing.T) { phpAsPeopleUseIt(t, p) })
+	t.Run("a server is replaced though pages fail on purpose", func(t *testing.T) {
 		before := p.outputs(t)
 		checkout.configureMail(t)
 		checkout.deploys(t, "a mail relay, with pages that answer 500, 503 and 405, and one that sleeps")
@@ -533,8 +533,8 @@ func formsChecks(t *testing.T, p, checkout *project, _ string) {
 			require.Equal(t, status, p.fetch(t, path).status, path)
 		}
 	})
-	t.Run("S10 mail goes by the relay", func(t *testing.T) { mailArrives(t, p) })
-	t.Run("R1 a server whose PHP is broken does not go live", func(t *testing.T) {
+	t.Run("mail goes by the relay", func(t *testing.T) { mailArrives(t, p) })
+	t.Run("a server whose PHP is broken does not go live", func(t *testing.T) {
 		before := p.outputs(t)
 		// PHP-FPM starts and answers its ping, but every script fails.
 		checkout.declare(t, func(c cloudConfig) {
@@ -718,7 +718,7 @@ func mailArrives(t *testing.T, p *project) {
 }
 
 // TestPostIsServedWhenUpEnds edits a post repeatedly. Visitors must get it when the update ends, and soon after the
-// upload (R6).
+// upload.
 func TestPostIsServedWhenUpEnds(t *testing.T) {
 	p := sitesStack(t)
 	edited := p.copy(t)
@@ -739,7 +739,7 @@ func TestPostIsServedWhenUpEnds(t *testing.T) {
 		up := edited.pulumiUp(t)
 		require.NoError(t, up.err, up.String())
 		_, body, _ := p.get(t, page)
-		require.Contains(t, body, sentence, "R6: edit %d is not served when the update ends", edit)
+		require.Contains(t, body, sentence, "edit %d is not served when the update ends", edit)
 		served := <-seen
 		// The list of files is uploaded last.
 		list, err := os.Stat(filepath.Join(p.home(), "s3", "data", before.ContentBucket, "SHA256SUMS"))
@@ -800,14 +800,14 @@ func TestSiteDirMoves(t *testing.T) {
 		siteDir string
 		move    func() error
 	}{
-		{"B2 renamed", "blog", func() error { return os.Rename(at("site"), at("blog")) }},
-		{"B1 moved out of the project", outside, func() error { return os.Rename(at("blog"), outside) }},
-		{"B3 made a link", "site", func() error { return os.Symlink(outside, at("site")) }},
-		{"B3 a link to a directory with files of editors and file managers", "site", func() error {
+		{"renamed", "blog", func() error { return os.Rename(at("site"), at("blog")) }},
+		{"moved out of the project", outside, func() error { return os.Rename(at("blog"), outside) }},
+		{"made a link", "site", func() error { return os.Symlink(outside, at("site")) }},
+		{"a link to a directory with files of editors and file managers", "site", func() error {
 			writeFile(t, filepath.Join(outside, ".DS_Store"), []byte("windows and icons"))
 			return os.Symlink("ada@laptop.1234:1700000000", filepath.Join(outside, ".#index.html"))
 		}},
-		{"B2 put back", "site", func() error {
+		{"put back", "site", func() error {
 			if err := os.Remove(at("site")); err != nil {
 				return err
 			}
@@ -829,7 +829,7 @@ func TestSiteDirMoves(t *testing.T) {
 	p.converged(t)
 }
 
-// TestSlowVisitorGetsALargeFile downloads 75 MB at 100 kB/s (S7).
+// TestSlowVisitorGetsALargeFile downloads 75 MB at 100 kB/s.
 func TestSlowVisitorGetsALargeFile(t *testing.T) {
 	if os.Getenv("E2E") != "slow" {
 		t.Skip("takes a quarter of an hour: E2E=slow go test -C e2e -v -timeout 30m -run TestSlowVisitorGetsALargeFile")

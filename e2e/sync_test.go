@@ -79,7 +79,7 @@ func TestSync(t *testing.T) {
 		require.Equal(t, objects, server.Objects(t, contentBucket, ""))
 	})
 
-	t.Run("R3 the bucket has the bytes of the names that the build has", func(t *testing.T) {
+	t.Run("the bucket has the bytes of the names that the build has", func(t *testing.T) {
 		names := []string{
 			"caf\u00e9.html", "cafe\u0301.html", "A.html", "a.html", "q?.html", "100%.html", "a b.html", "ａ／ｂ．html", "dots...",
 			"%41.html",
@@ -119,7 +119,7 @@ func TestSync(t *testing.T) {
 		require.Equal(t, first, synced)
 	})
 
-	t.Run("B8 the build sees no key, no open file, and nothing on standard input", func(t *testing.T) {
+	t.Run("the build sees no key, no open file, and nothing on standard input", func(t *testing.T) {
 		secret, err := os.Create(filepath.Join(t.TempDir(), "secret"))
 		require.NoError(t, err)
 		defer secret.Close()

@@ -127,7 +127,7 @@ func webRules(t *testing.T, p *project) {
 	}
 }
 
-// grafana starts Grafana if its image is available. The stack itself omits it: S8.
+// grafana starts Grafana if its image is available. The stack itself omits it.
 func grafana(t *testing.T, p *project) {
 	get := func(path string) (status, body string) {
 		answer := p.must(t, time.Minute, "curl", "-sS", "--insecure", "--connect-to", "::"+p.outputs(t).VIP, "-w",
@@ -136,10 +136,10 @@ func grafana(t *testing.T, p *project) {
 		return lines[len(lines)-1], strings.Join(lines[:len(lines)-1], "\n")
 	}
 	status, _ := get("/")
-	require.Equal(t, "404", status, "S8: it is off")
+	require.Equal(t, "404", status, "it is off")
 	issued := p.ssh(t, "sudo cat /srv/traefik/acme/acme.json")
 	require.NoError(t, issued.err, issued.String())
-	require.NotContains(t, issued.stdout, "monitoring.", "S8: no certificate is requested")
+	require.NotContains(t, issued.stdout, "monitoring.", "no certificate is requested")
 
 	compose := "sudo COMPOSE_PROFILES=grafana docker compose --project-directory /opt/site "
 	pulled := p.ssh(t, compose+"pull --quiet grafana")
@@ -168,7 +168,7 @@ func names(t *testing.T, p *project) {
 	ask := func(name, kind string) string {
 		return strings.TrimSpace(p.must(t, time.Minute, "dig", "+norecurse", "+short", "@198.18.0.5", name, kind))
 	}
-	require.Empty(t, ask("monitoring."+siteName, "A"), "S8: without Grafana, the name does not resolve")
+	require.Empty(t, ask("monitoring."+siteName, "A"), "without Grafana, the name does not resolve")
 	for _, name := range []string{siteName, aliasName} {
 		require.Equal(t, vip, ask(name, "A"), name)
 		require.Equal(t, vip, strings.Fields(p.must(t, time.Minute, "getent", "ahostsv4", name))[0], name)

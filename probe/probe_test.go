@@ -94,7 +94,7 @@ func TestErrorHasTheActualResponse(t *testing.T) {
 			testsite.Serving("i-ne", "r-new"), []string{`/.well-known/server: expected i-new, got 200: {"server":"i-ne"}`},
 			false,
 		},
-		"R6 the previous release": {testsite.Serving("i-new", "r-old"),
+		"the previous release": {testsite.Serving("i-new", "r-old"),
 			[]string{`/.well-known/release: expected r-new, got 200: {"release": "r-old"}`}, true},
 		"another site": {http.NotFoundHandler(), []string{"got 404: 404 page not found"}, false},
 		"a redirect": {http.RedirectHandler("https://parking.example/?for=example.com", http.StatusFound),

@@ -25,30 +25,30 @@ func TestBuildThatNoServerAcceptsIsRejected(t *testing.T) {
 		files   map[string]string
 		message string
 	}{
-		"R2 a release's marker": {
+		"a release's marker": {
 			map[string]string{".well-known/release": "{}"},
 			`servers answer at /.well-known/release themselves; remove ".well-known/release"`,
 		},
-		"R2 a page in its place": {
+		"a page in its place": {
 			map[string]string{".well-known/release/index.html": "{}"},
 			`servers answer at /.well-known/release themselves; remove ".well-known/release/index.html"`,
 		},
-		"R2 a server's marker": {
+		"a server's marker": {
 			map[string]string{".well-known/server": "{}"}, `servers answer at /.well-known/server themselves; remove`,
 		},
-		"R2 a challenge": {
+		"a challenge": {
 			map[string]string{".well-known/acme-challenge/a": "a"},
 			`servers answer at /.well-known/acme-challenge themselves; remove`,
 		},
-		"R5 a backslash": {
+		"a backslash": {
 			map[string]string{`back\slash.txt`: "a"}, `path "back\\slash.txt" contains a backslash: rename the file`,
 		},
-		"R5 a control character": {
+		"a control character": {
 			map[string]string{"a\tb.txt": "a"}, `path "a\tb.txt" contains a control character: rename the file`,
 		},
-		"R5 not UTF-8":             {map[string]string{"caf\xe9.html": "a"}, `path "caf\xe9.html" is not a plain path`},
-		"R5 a path of 1,106 bytes": {map[string]string{deep: "a"}, `is longer than 1019 bytes`},
-		"B10 a pointer of Git LFS": {
+		"not UTF-8":             {map[string]string{"caf\xe9.html": "a"}, `path "caf\xe9.html" is not a plain path`},
+		"a path of 1,106 bytes": {map[string]string{deep: "a"}, `is longer than 1019 bytes`},
+		"a pointer of Git LFS": {
 			map[string]string{"images/cat.jpg": pointer},
 			`"images/cat.jpg" is a pointer of Git LFS instead of the file; run git lfs pull`,
 		},

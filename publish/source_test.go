@@ -20,11 +20,11 @@ func TestHashDependsOnNamesAndContentsOnly(t *testing.T) {
 		do, undo func() error
 		differs  bool
 	}{
-		"B3 another mode": {
+		"another mode": {
 			do:   func() error { return os.Chmod(about, 0o755) },
 			undo: func() error { return os.Chmod(about, 0o644) },
 		},
-		"B3 another time": {
+		"another time": {
 			do:   func() error { return os.Chtimes(about, time.Unix(1, 0), time.Unix(1, 0)) },
 			undo: func() error { return nil },
 		},

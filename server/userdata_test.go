@@ -176,7 +176,7 @@ func TestServersEnvironmentHasAllNamesOfTheSite(t *testing.T) {
 	require.Contains(t, without, "SITE_NAMES=example.org,monitoring.example.org")
 	without = lines(func(args *UserDataArgs) { args.Grafana = false })
 	require.Contains(t, without, "SITE_NAMES=example.org,www.example.org,example.com",
-		"S8: no certificate for a name that is not served")
+		"no certificate for a name that is not served")
 }
 
 func TestHeartbeatURLIsInTheUserDataOnlyIfSetAndOnlyForRoot(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// R1: probes of the server use these names, whatever the site's rules say.
+// Probes of the server use these names, whatever the site's rules say.
 func TestR1CatchAllRulesDoNotOverrideTheServersOwnPaths(t *testing.T) {
 	w := newWebServer(t)
 	for _, rule := range []string{"/* https://example.com/:splat 301!", "/.well-known/* /index.html 200!"} {

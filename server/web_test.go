@@ -520,7 +520,7 @@ func TestSourceOfPHPIsNeverSent(t *testing.T) {
 	}
 	w := newSite(t, files)
 
-	t.Run("S1", func(t *testing.T) {
+	t.Run("of any file", func(t *testing.T) {
 		w.T = t
 		variants := []func(string) string{
 			escapePath,
@@ -600,7 +600,7 @@ func escapePath(name string) string {
 }
 
 func TestNothingThatAPageNeedsIsBlockedByDefault(t *testing.T) {
-	t.Run("S2", func(t *testing.T) {
+	t.Run("with the default headers", func(t *testing.T) {
 		w := newSite(t, nil)
 		for _, path := range []string{"/", "/picture.svg", "/nope", "/api/hello.php", "/rss.xml"} {
 			response, _ := w.get(path)
@@ -641,7 +641,7 @@ func TestURLsWorkLikeOnStaticHosts(t *testing.T) {
 		files["names/"+name] = "text of " + name
 	}
 	w := newSite(t, files)
-	t.Run("S4", func(t *testing.T) {
+	t.Run("addresses", func(t *testing.T) {
 		w.T = t
 		w.expect(
 			wanted{path: "/about", status: 301, location: "/about/"},
@@ -711,7 +711,7 @@ func TestFilesHaveTheirRegisteredTypes(t *testing.T) {
 		files[name] = text
 	}
 	w := newSite(t, files)
-	t.Run("S5", func(t *testing.T) {
+	t.Run("media types", func(t *testing.T) {
 		w.T = t
 		for name, want := range types {
 			w.expect(wanted{path: "/" + name, status: 200, body: text, contentType: want})
@@ -750,7 +750,7 @@ func TestRedirectsAreWellFormed(t *testing.T) {
 		"names/ä b.txt": "umlaut", "en-404.html": "english",
 		"api/script.php": "<?php echo $_SERVER['REQUEST_URI'], ' ', $_SERVER['SCRIPT_NAME'];", "about/team.html": "team",
 	})
-	t.Run("S6", func(t *testing.T) {
+	t.Run("redirects", func(t *testing.T) {
 		w.T = t
 		for path, location := range map[string]string{
 			"/q/?utm=1": "/new/?a=1&utm=1", "/q/": "/new/?a=1", "/q": "/new/?a=1", "/q/?": "/new/?a=1", "/u/": "/%C3%BCber/",
@@ -976,7 +976,7 @@ func TestSwitchUnderLoadFailsNoRequestAndMixesNoReleases(t *testing.T) {
 }
 
 func TestASlowVisitorGetsALargeFile(t *testing.T) {
-	t.Run("S7", func(t *testing.T) {
+	t.Run("with a pause", func(t *testing.T) {
 		text, err := files.ReadFile("files/nginx/nginx.conf")
 		require.NoError(t, err)
 		require.Contains(t, string(text), "send_timeout 10m;", "the timeout is for a pause, not for the whole response")
@@ -1044,7 +1044,7 @@ func TestRequestsBeyondTheQueueOfPHPAreRefusedAtOnce(t *testing.T) {
 }
 
 func TestAMissingPageDoesNotWaitForPHP(t *testing.T) {
-	t.Run("S9", func(t *testing.T) {
+	t.Run("while PHP is busy", func(t *testing.T) {
 		w := newSite(t, map[string]string{"sleep.php": "<?php sleep(20);"})
 		ctx, wake := context.WithCancel(t.Context())
 		var sleepers sync.WaitGroup

@@ -216,7 +216,7 @@ func failingLate(t *testing.T) map[string]invalid {
 			change: map[string]string{"admins": fmt.Sprintf(`[{"name": "ada", "keys": [%q]}]`, sshCertificate(t))},
 			errors: map[string]string{"admins[0].keys[0]": "is a certificate"},
 		},
-		"S10: SPF that excludes all mail": record(`{"name": "example.org", "type": "TXT", "values": ["v=spf1 -all"]}`,
+		"SPF that excludes all mail": record(`{"name": "example.org", "type": "TXT", "values": ["v=spf1 -all"]}`,
 			map[string]string{"dnsRecords[0].values[0]": "excludes mail"}, "smtpHost", relayed),
 		"C3: a block twice": {
 			change: map[string]string{"sshAllowFrom": `["192.0.2.7/32", "192.0.2.7/32"]`},
@@ -232,33 +232,33 @@ func failingLate(t *testing.T) map[string]invalid {
 			errors: map[string]string{"hstsMaxAge": "a year"},
 		},
 		"S3: a negative age": set("hstsMaxAge", "-1", "from 0"),
-		"S10: mail without TLS": {
+		"mail without TLS": {
 			change: map[string]string{"smtpHost": relayed, "smtpPort": "25"},
 			errors: map[string]string{"smtpPort": "blocked by AWS"},
 		},
-		"S10: a user without a password": {
+		"a user without a password": {
 			change: map[string]string{"smtpHost": relayed, "smtpUser": "site"},
 			errors: map[string]string{"smtpPassword": "set both, or neither"},
 		},
-		"S10: a password without a user": {
+		"a password without a user": {
 			change: map[string]string{"smtpHost": relayed, "smtpPassword": "x"},
 			errors: map[string]string{"smtpUser": "set both, or neither"},
 		},
-		"S10: a relay by its address": set("smtpHost", "192.0.2.7", "not a host name"),
-		"S10: a login nowhere": {
+		"a relay by its address": set("smtpHost", "192.0.2.7", "not a host name"),
+		"a login nowhere": {
 			change: map[string]string{"smtpUser": "site", "smtpPassword": "x"},
 			errors: map[string]string{"smtpUser": "without smtpHost", "smtpPassword": "without smtpHost"},
 		},
-		"S10: a port nowhere": set("smtpPort", "465", "without smtpHost"),
-		"S10: a sender with a name": {
+		"a port nowhere": set("smtpPort", "465", "without smtpHost"),
+		"a sender with a name": {
 			change: map[string]string{"smtpHost": relayed, "smtpFrom": "Ada <ada@example.org>"},
 			errors: map[string]string{"smtpFrom": "without a name"},
 		},
-		"S10: a sender with a pattern": {
+		"a sender with a pattern": {
 			change: map[string]string{"smtpHost": relayed, "smtpFrom": "%U@example.org"},
 			errors: map[string]string{"smtpFrom": "letters, digits"},
 		},
-		"S10: a password of two lines": {
+		"a password of two lines": {
 			change: map[string]string{"smtpHost": relayed, "smtpUser": "site", "smtpPassword": "x\nhost evil.example.org"},
 			errors: map[string]string{"smtpPassword": "one line"},
 		},
@@ -334,12 +334,12 @@ func TestValidValuesCloseToRejectedOnesAreAccepted(t *testing.T) {
 			"grafana":    "false",
 			"dnsRecords": `[{"name": "monitoring.example.org", "type": "CNAME", "values": ["x.example.com."]}]`,
 		},
-		"C3: a dollar in an address":   {"acmeEmail": "a$b@example.org"},
-		"C3: a quote in an address":    {"acmeEmail": "o'brien@example.org"},
-		"C3: ten years":                {"metricsRetention": "10y"},
-		"C3: one gibibyte":             {"instanceType": "t4g.micro", "grafana": "false"},
-		"S3: preload":                  {"hstsPreload": "true", "hstsIncludeSubDomains": "true", "hstsMaxAge": "63072000"},
-		"S10: a relay without a login": {"smtpHost": relayed},
+		"C3: a dollar in an address": {"acmeEmail": "a$b@example.org"},
+		"C3: a quote in an address":  {"acmeEmail": "o'brien@example.org"},
+		"C3: ten years":              {"metricsRetention": "10y"},
+		"C3: one gibibyte":           {"instanceType": "t4g.micro", "grafana": "false"},
+		"S3: preload":                {"hstsPreload": "true", "hstsIncludeSubDomains": "true", "hstsMaxAge": "63072000"},
+		"a relay without a login":    {"smtpHost": relayed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inProject(t)

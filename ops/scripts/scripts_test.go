@@ -115,7 +115,7 @@ func TestSmokeTestErrorNamesTheMismatch(t *testing.T) {
 
 	stdout, stderr, err := deployedStack(t, "example.com", good("url", "https://localhost/")).run(t, "smoke.sh",
 		"production")
-	require.Error(t, err, "B11: a certificate for another name: %s", stdout)
+	require.Error(t, err, "a certificate for another name: %s", stdout)
 	require.Contains(t, stderr, "certificate is valid for example.com, not localhost")
 }
 

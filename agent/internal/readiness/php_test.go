@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// R1: a server with a broken PHP does not go live, however good the site's pages are.
+// A server with a broken PHP does not go live, however good the site's pages are.
 func TestPHPPassesWhenItsProbeRuns(t *testing.T) {
 	for name, test := range map[string]struct {
 		docker  docker

@@ -162,7 +162,7 @@ func TestReleasePassesWhenEachStaticFileIsServed(t *testing.T) {
 	}, s.web.requests, "every static file, and no other")
 }
 
-// R1: the site's own programs do not affect the readiness of the server.
+// The site's own programs do not affect the readiness of the server.
 func TestSitePagesNeverBlockReadiness(t *testing.T) {
 	for _, name := range []string{
 		"busy.php", "api/slow.php", "Contact.PHP", "old.php5", "page.phtml", "page.pht", "tool.phar", "source.phps",
@@ -182,7 +182,7 @@ func TestSitePagesNeverBlockReadiness(t *testing.T) {
 	}
 }
 
-// R1, R2: the site cannot serve paths that the server reserves or hides.
+// The site cannot serve paths that the server reserves or hides.
 func TestHiddenFilesAreNotRequested(t *testing.T) {
 	for _, name := range []string{
 		".well-known/release", ".well-known/server/index.html", ".well-known/acme-challenge/a", ".env", ".git/config",
@@ -362,7 +362,7 @@ func TestCancelledCheckBlamesNoFile(t *testing.T) {
 	require.Contains(t, result.Detail, "context canceled")
 }
 
-// R1: files that the site's own rules hide are not served, and need not be.
+// Files that the site's own rules hide are not served, and need not be.
 func TestFileHiddenByForcedRuleDoesNotBlockReadiness(t *testing.T) {
 	for rule, ready := range map[string]bool{
 		"/posts/* /moved 301!":      true,

@@ -778,7 +778,7 @@ func TestConcurrentPullsBuildTheReleaseOnce(t *testing.T) {
 	require.Equal(t, 1, strings.Count(s.journal.String(), "switched to release"))
 }
 
-// R5: a release that is too large for the disk is rejected before it fills the disk.
+// A release that is too large for the disk is rejected before it fills the disk.
 func TestReleaseTooLargeForDiskIsRejectedBeforeDownload(t *testing.T) {
 	disk := disktest.Small(t)
 	for name, files := range map[string]int{"sizes requested one by one": 1, "sizes listed": fewFiles + 1} {

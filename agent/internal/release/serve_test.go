@@ -328,7 +328,7 @@ type failingReload struct{ *webServer }
 
 func (failingReload) Reload() error { return errors.New("no such directory") }
 
-// R3, R4: a build that cannot be served stays rejected, with a message about the remedy, and does not cost a
+// A build that cannot be served stays rejected, with a message about the remedy, and does not cost a
 // request for each file every few seconds.
 func TestBuildThatCannotBeServedIsRetriedWithBackoff(t *testing.T) {
 	s := newServer(t)
