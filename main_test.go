@@ -404,7 +404,7 @@ func TestServerIsNeverUpdatedInPlace(t *testing.T) {
 	require.ElementsMatch(t,
 		[]string{
 			"instanceType", "vpcSecurityGroupIds", "iamInstanceProfile", "metadataOptions", "rootBlockDevice",
-			"creditSpecification",
+			"creditSpecification", "tags.Failed",
 		},
 		find(t, resources, "aws:ec2/instance:Instance", "web").Replacing)
 	require.ElementsMatch(t, []string{"ingress", "egress"},

@@ -38,6 +38,11 @@ type Criteria struct {
 	Patience int `config:"bakePatience" default:"20" range:"5 600"`
 }
 
+// FailedTag is the key of the tag that tells whether a server failed its bake. A server is created with NotFailed.
+// Another value makes the next update replace the server: its refresh sees the tag, although the server may still run
+// because the return of the VIP was killed.
+const FailedTag, NotFailed, hasFailed = "Failed", "no", "yes"
+
 const (
 	// visitPause is the time between two visits, reportPause that between two reads of the report.
 	visitPause  = time.Second
@@ -48,7 +53,8 @@ const (
 	goodLatency = 0.25
 	// maxClockError is the maximum difference between the server's clock and this machine's.
 	maxClockError = 30 * time.Second
-	// moveTimeout bounds the calls that move the VIP, recordTimeout the write of the record before them.
+	// moveTimeout bounds the calls that move the VIP, recordTimeout each of the writes of the record and the tag before
+	// them.
 	moveTimeout   = 10 * time.Second
 	recordTimeout = 2 * time.Second
 	// maxText is how many bytes of a text in a report are shown: a compromised server may report anything.
@@ -61,6 +67,8 @@ type Cloud interface {
 	AddressHolder(ctx context.Context, allocationID string) (string, error)
 	MoveAddress(ctx context.Context, allocationID, instanceID string) error
 	TerminateInstance(ctx context.Context, instanceID string) error
+	// TagInstance sets one tag and leaves the others as they are.
+	TagInstance(ctx context.Context, instanceID, key, value string) error
 }
 
 // Bucket is the backup bucket. awsclient.Bucket implements it.
@@ -323,12 +331,13 @@ func (b Bake) returnVIP(ctx context.Context, reason string, last *report.Report,
 	decided := time.Now()
 	b.Log("the bake failed: " + reason)
 	failed := b.failedError(reason)
-	// Write the record first, so that the next update continues from here if this one is killed.
+	// Write the record and the tag first, so that the next update continues from here if this one is killed.
 	record := failure{Server: b.Server, Time: decided.UTC(), Reason: reason, Report: last}
 	recorded := b.record(ctx, record)
 	if elsewhere, err := b.move(ctx, b.Server, b.Previous); err != nil {
 		if !elsewhere {
-			err = fmt.Errorf("the VIP cannot return, and %s keeps serving: %w", b.Server, err)
+			err = errors.Join(fmt.Errorf("the VIP cannot return, and %s keeps serving: %w", b.Server, err),
+				b.tag(ctx, NotFailed))
 		}
 		return errors.Join(failed, recorded, err)
 	}
@@ -381,15 +390,26 @@ func (b Bake) keptError() error {
 		b.Previous, b.Server)
 }
 
-// record writes the record of the failure to the bucket.
+// record writes the record of the failure to the bucket, and tags the server accordingly.
 func (b Bake) record(ctx context.Context, record failure) error {
 	text, err := json.MarshalIndent(record, "", "  ")
 	if err != nil {
 		return fmt.Errorf("cannot encode the record of the bake: %w", err)
 	}
+	tag := hasFailed
+	if record.Kept {
+		tag = NotFailed
+	}
+	limited, cancel := context.WithTimeout(ctx, recordTimeout)
+	defer cancel()
+	return errors.Join(
+		b.Bucket.Put(limited, failureKey(b.Server), "application/json", append(text, '\n')), b.tag(ctx, tag))
+}
+
+func (b Bake) tag(ctx context.Context, failed string) error {
 	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
 	defer cancel()
-	return b.Bucket.Put(ctx, failureKey(b.Server), "application/json", append(text, '\n'))
+	return b.Cloud.TagInstance(ctx, b.Server, FailedTag, failed)
 }
 
 // earlierFailure returns the record of an earlier failed bake of the server, or nil.

@@ -23,8 +23,10 @@ type fakeCloud struct {
 	holder string
 	// moves and terminated have the ids of instances, in order.
 	moves, terminated []string
-	objects           map[string][]byte
-	lines             []string
+	// tags are the values of i-new's tag, in order.
+	tags    []string
+	objects map[string][]byte
+	lines   []string
 	// gone is a server that no longer responds, or "".
 	gone string
 	// moveErr is the error of a move, or nil.
@@ -61,6 +63,14 @@ func (w *fakeCloud) TerminateInstance(ctx context.Context, instance string) erro
 		return ctx.Err()
 	}
 	w.terminated = append(w.terminated, instance)
+	return nil
+}
+
+func (w *fakeCloud) TagInstance(_ context.Context, instance, key, value string) error {
+	if instance != "i-new" || key != FailedTag {
+		return errors.New("AccessDenied")
+	}
+	w.tags = append(w.tags, value)
 	return nil
 }
 
@@ -130,6 +140,7 @@ func TestGoodServerKeepsTheVIPAfterTheBakeTime(t *testing.T) {
 		require.Empty(t, w.moves)
 		require.Empty(t, w.terminated)
 		require.Empty(t, w.objects)
+		require.Empty(t, w.tags)
 	})
 }
 
@@ -237,6 +248,7 @@ func TestBrokenServerLosesTheVIP(t *testing.T) {
 				require.LessOrEqual(t, took, c.within)
 				require.Equal(t, []string{"i-old"}, w.moves)
 				require.Equal(t, []string{"i-new"}, w.terminated)
+				require.Equal(t, []string{hasFailed}, w.tags)
 				require.Contains(t, string(w.objects["handover/failed/i-new.json"]), strings.Split(c.reason, ":")[0])
 
 				// This server must never get the VIP again.
@@ -320,6 +332,7 @@ func TestVIPThatCannotReturnStays(t *testing.T) {
 		require.ErrorContains(t, err, "the VIP cannot return, and i-new keeps serving: InvalidInstanceID.NotFound")
 		require.Equal(t, "i-new", w.holder)
 		require.Empty(t, w.terminated, "it is the only server that serves")
+		require.Equal(t, []string{hasFailed, NotFailed}, w.tags, "tagged before the move, and no longer after it failed")
 	})
 }
 
@@ -341,6 +354,7 @@ func TestVIPReturnsToTheNewServerIfTheOldOneIsGone(t *testing.T) {
 		require.ErrorContains(t, again, reason)
 		require.ErrorContains(t, again, kept)
 		require.Len(t, w.moves, 2, "the VIP must not return to i-old a second time")
+		require.Equal(t, []string{hasFailed, NotFailed}, w.tags, "the next update must not replace it")
 		require.Empty(t, w.terminated)
 	})
 }

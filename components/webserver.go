@@ -11,6 +11,7 @@ import (
 	"github.com/pulumi/pulumi-tls/sdk/v5/go/tls"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"immutable-infra/bake"
 	"immutable-infra/server"
 )
 
@@ -190,12 +191,13 @@ func NewWebServer(
 		},
 		// Otherwise T4g instances start in unlimited mode, which can add cost.
 		CreditSpecification: &ec2.InstanceCreditSpecificationArgs{CpuCredits: pulumi.String("standard")},
+		Tags:                pulumi.StringMap{bake.FailedTag: pulumi.String(bake.NotFailed)},
 	}, parent,
 		pulumi.DependsOn(slices.Concat([]pulumi.Resource{permissions}, args.DependsOn, args.Network.Ready)),
-		// The inputs that EC2 could change on the running server.
+		// The inputs that EC2 could change on the running server, and the tag of a server that failed its bake.
 		pulumi.ReplaceOnChanges([]string{
 			"instanceType", "vpcSecurityGroupIds", "iamInstanceProfile", "metadataOptions", "rootBlockDevice",
-			"creditSpecification",
+			"creditSpecification", "tags." + bake.FailedTag,
 		}))
 	if err != nil {
 		return nil, err

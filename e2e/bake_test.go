@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -261,6 +262,11 @@ func TestBake(t *testing.T) {
 			})
 	}
 	generation++
+	t.Run("a machine that fails on the way back", func(t *testing.T) {
+		replaced.set(t, "bakeTime", killBakeTime)
+		loseMachineOnWayBack(t, replaced, generation, wayBackMoments()[1])
+	})
+	generation++
 	t.Run("an old server that is gone", func(t *testing.T) {
 		replaced.set(t, "bakeTime", killBakeTime)
 		loseOldServer(t, replaced, generation)
@@ -385,10 +391,11 @@ func killInBake(t *testing.T, p *project, generation int, moment time.Duration) 
 	t.Logf("the next update took %.0f s", next.took.Seconds())
 }
 
-// killOnWayBack kills the engine on the way back, whose process lives on, and updates again.
-func killOnWayBack(t *testing.T, p *project, generation int, moment wayBackMoment) {
+// startWayBack starts an update whose server fails its bake, and waits for a moment on the way back.
+func (p *project) startWayBack(t *testing.T, generation int, moment wayBackMoment) (up *update, failed string) {
+	t.Helper()
 	before := p.outputs(t)
-	up := p.startBake(t, generation)
+	up = p.startBake(t, generation)
 	server, _ := p.served(t)
 	require.NotEqual(t, before.ServerID, server)
 	p.breaks(t, noWeb(), server)
@@ -398,6 +405,43 @@ func killOnWayBack(t *testing.T, p *project, generation int, moment wayBackMomen
 		require.Failf(t, "the update ended before it was killed", "%v\n%s", err, up.output(t))
 	case <-time.After(moment.later):
 	}
+	return up, server
+}
+
+// loseMachineOnWayBack kills everything that runs for an update on the way back, as a failure of its machine does, and
+// updates again. The server that failed still runs, but must not get the VIP again.
+func loseMachineOnWayBack(t *testing.T, p *project, generation int, moment wayBackMoment) {
+	before := p.outputs(t)
+	up, server := p.startWayBack(t, generation, moment)
+	plugins := up.kill(t)
+	for _, process := range append(up.others(t, plugins), plugins...) {
+		// It may have ended by itself.
+		if err := syscall.Kill(process.pid, syscall.SIGKILL); err != nil {
+			require.ErrorIs(t, err, syscall.ESRCH)
+		}
+	}
+	up.awaitOthers(t, workLimit, nil)
+	serves(t, p, before.ServerID)
+	p.container(t, server)
+
+	visitors := p.visit(t)
+	next := p.upAfterKill(t)
+	require.NoError(t, next.err, next.String())
+	seen := visitors.seen(t)
+	seen.unharmed(t)
+	p.forgetPending(t)
+	after := p.outputs(t).ServerID
+	require.NotContains(t, []string{before.ServerID, server}, after)
+	require.Len(t, seen.moves, 1)
+	require.Equal(t, after, seen.moves[0].to)
+	p.converged(t)
+	t.Logf("the next update took %.0f s", next.took.Seconds())
+}
+
+// killOnWayBack kills the engine on the way back, whose process lives on, and updates again.
+func killOnWayBack(t *testing.T, p *project, generation int, moment wayBackMoment) {
+	before := p.outputs(t)
+	up, server := p.startWayBack(t, generation, moment)
 	plugins := up.kill(t)
 	took := up.awaitOthers(t, workLimit, plugins)
 	serves(t, p, before.ServerID)

@@ -78,7 +78,7 @@ func TestCredentialsComeFromTheEnvironmentOrTheAWSCLI(t *testing.T) {
 	}
 }
 
-func TestAddressesMoveByEC2sQueryAPI(t *testing.T) {
+func TestBakeUsesEC2sQueryAPI(t *testing.T) {
 	var seen url.Values
 	response, status := "", http.StatusOK
 	ec2 := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -107,6 +107,12 @@ func TestAddressesMoveByEC2sQueryAPI(t *testing.T) {
 	require.Equal(t, url.Values{
 		"Action": {"AssociateAddress"}, "Version": {"2016-11-15"},
 		"AllocationId": {"eipalloc-1"}, "InstanceId": {"i-2"}, "AllowReassociation": {"true"},
+	}, seen)
+
+	require.NoError(t, client.TagInstance(t.Context(), "i-2", "Failed", "yes"))
+	require.Equal(t, url.Values{
+		"Action": {"CreateTags"}, "Version": {"2016-11-15"},
+		"ResourceId.1": {"i-2"}, "Tag.1.Key": {"Failed"}, "Tag.1.Value": {"yes"},
 	}, seen)
 
 	status, response = http.StatusBadRequest, `<Response><Errors><Error><Code>InvalidInstanceID.NotFound</Code>

@@ -47,6 +47,17 @@ func (c *Client) TerminateInstance(ctx context.Context, instanceID string) error
 	return nil
 }
 
+// TagInstance sets one tag of an instance and leaves the others as they are.
+func (c *Client) TagInstance(ctx context.Context, instanceID, key, value string) error {
+	_, err := c.ec2(ctx, "CreateTags", url.Values{
+		"ResourceId.1": {instanceID}, "Tag.1.Key": {key}, "Tag.1.Value": {value},
+	})
+	if err != nil {
+		return fmt.Errorf("cannot tag %s with %s=%s: %w", instanceID, key, value, err)
+	}
+	return nil
+}
+
 // ec2 calls an action of EC2's query API.
 func (c *Client) ec2(ctx context.Context, action string, parameters url.Values) ([]byte, error) {
 	parameters.Set("Action", action)

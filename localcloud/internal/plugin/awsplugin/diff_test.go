@@ -8,6 +8,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// changes returns the kind of each change, by property path.
+func changes(diff p.DiffResponse) map[string]p.DiffKind {
+	byPath := map[string]p.DiffKind{}
+	for path, change := range diff.DetailedDiff {
+		byPath[path] = change.Kind
+	}
+	return byPath
+}
+
 func TestServerChangesUpdateOrReplace(t *testing.T) {
 	s := newSite(t)
 	for name, c := range map[string]struct {
@@ -69,7 +78,11 @@ func TestServerChangesUpdateOrReplace(t *testing.T) {
 		},
 		"a tag": {
 			object{"tags": object{"Name": "renamed"}},
-			map[string]p.DiffKind{"tags": p.Update},
+			map[string]p.DiffKind{"tags.Name": p.Update},
+		},
+		"another tag instead": {
+			object{"tags": object{"Owner": "me"}},
+			map[string]p.DiffKind{"tags.Name": p.Delete, "tags.Owner": p.Add},
 		},
 		"removed tags": {
 			object{"tags": nil},
@@ -78,11 +91,7 @@ func TestServerChangesUpdateOrReplace(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, diff := s.diff(s.server, s.serverInputs(c.change))
-			kinds := map[string]p.DiffKind{}
-			for path, change := range diff.DetailedDiff {
-				kinds[path] = change.Kind
-			}
-			require.Equal(t, c.want, kinds)
+			require.Equal(t, c.want, changes(diff))
 			require.Equal(t, len(c.want) > 0, diff.HasChanges)
 			require.False(t, diff.DeleteBeforeReplace, "the old server serves until the new one is ready")
 		})

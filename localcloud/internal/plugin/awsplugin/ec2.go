@@ -56,6 +56,28 @@ func (pl *plugin) ec2(ctx context.Context, region string, form url.Values) (any,
 			}),
 		})
 		return association{XMLName: responseName(action), Return: true, AssociationID: created.ID}, err
+	case "CreateTags":
+		id, tag := form.Get("ResourceId.1"), map[string]string{form.Get("Tag.1.Key"): form.Get("Tag.1.Value")}
+		err := pl.run(ctx, func(op *operation) error {
+			i, found := op.Instances[id]
+			if !found {
+				return apiError("InvalidID", "The ID '%s' is not valid; localcloud tags instances only", id)
+			}
+			q := accessQuery{operation: op, kind: pl.kinds["aws:ec2/instance:Instance"], id: id}
+			if err := op.authorize([]call{{action: "ec2:CreateTags", target: q.self().with(requestTags(tag))}}); err != nil {
+				return err
+			}
+			all := map[string]any{}
+			for key, value := range i.Shown.Tags("tags") {
+				all[key] = value
+			}
+			for key, value := range tag {
+				all[key] = value
+			}
+			i.Shown["tags"] = all
+			return nil
+		})
+		return tagged{XMLName: responseName(action), Return: true}, err
 	case "TerminateInstances":
 		id := form.Get("InstanceId.1")
 		instance := urn("aws:ec2/instance:Instance")
@@ -72,8 +94,8 @@ func (pl *plugin) ec2(ctx context.Context, region string, form url.Values) (any,
 		return terminated{XMLName: responseName(action), InstanceID: id, State: "shutting-down"}, err
 	default:
 		return nil, apiError("InvalidAction",
-			"The action %s is not valid for this web service: localcloud supports DescribeAddresses, AssociateAddress "+
-				"and TerminateInstances", action)
+			"The action %s is not valid for this web service: localcloud supports DescribeAddresses, "+
+				"AssociateAddress, CreateTags and TerminateInstances", action)
 	}
 }
 
@@ -97,6 +119,11 @@ type association struct {
 	XMLName       xml.Name
 	Return        bool   `xml:"return"`
 	AssociationID string `xml:"associationId"`
+}
+
+type tagged struct {
+	XMLName xml.Name
+	Return  bool `xml:"return"`
 }
 
 type terminated struct {

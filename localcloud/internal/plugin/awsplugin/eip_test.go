@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	p "github.com/pulumi/pulumi-go-provider"
 	"github.com/stretchr/testify/require"
 )
 
@@ -120,6 +121,12 @@ func TestEC2QueryAPIMovesTheVIP(t *testing.T) {
 	require.Equal(t, vip, s.cloud.networkInterface(t, second.id).PublicIP.String())
 	require.False(t, s.refresh(old), "the VIP has a new association")
 
+	_, err = call("CreateTags", "ResourceId.1", s.server.id, "Tag.1.Key", "Failed", "Tag.1.Value", "yes")
+	require.NoError(t, err)
+	require.True(t, s.refresh(s.server))
+	_, diff := s.diff(s.server, s.serverInputs())
+	require.Equal(t, map[string]p.DiffKind{"tags.Failed": p.Delete}, changes(diff), "a refresh sees the tag")
+
 	shutDown := make(chan struct{})
 	s.cloud.shutDown = shutDown
 	_, err = call("TerminateInstances", "InstanceId.1", s.server.id)
@@ -139,4 +146,6 @@ func TestEC2QueryAPIMovesTheVIP(t *testing.T) {
 	}
 	_, err = call("TerminateInstances", "InstanceId.1", "i-1")
 	require.ErrorContains(t, err, "InvalidInstanceID.NotFound")
+	_, err = call("CreateTags", "ResourceId.1", s.vip.id, "Tag.1.Key", "Failed", "Tag.1.Value", "yes")
+	require.ErrorContains(t, err, "InvalidID")
 }

@@ -61,6 +61,10 @@ func (d *differ) value(path string, oldValue, newValue, state property.Value, sc
 		}
 		return
 	}
+	if schema.Type == "map" && newValue.IsMap() && oldValue.IsMap() {
+		d.keys(path, oldValue.AsMap(), newValue.AsMap(), replace)
+		return
+	}
 	if oldValue.IsNull() {
 		if !schema.Computed || schema.Hashed || !equal(state, newValue, schema) {
 			d.add(path, p.Add, replace)
@@ -84,6 +88,24 @@ func (d *differ) value(path string, oldValue, newValue, state property.Value, sc
 		otherArchitecture := schema.Architecture && oldValue.IsString() && newValue.IsString() &&
 			Architecture(oldValue.AsString()) != Architecture(newValue.AsString())
 		d.add(path, p.Update, replace || otherArchitecture)
+	}
+}
+
+// keys adds the changes of a map's values.
+func (d *differ) keys(path string, before, after property.Map, replace bool) {
+	for key, value := range after.All {
+		old, had := before.GetOk(key)
+		switch {
+		case !had:
+			d.add(join(path, key), p.Add, replace)
+		case value.HasComputed() || !old.Equals(value):
+			d.add(join(path, key), p.Update, replace)
+		}
+	}
+	for key := range before.All {
+		if _, has := after.GetOk(key); !has {
+			d.add(join(path, key), p.Delete, replace)
+		}
 	}
 }
 
