@@ -115,14 +115,20 @@ func newReconcilingCommand(
 }
 
 // goRun returns a script that compiles and runs one of the project's own programs: Go is the only tool that every
-// deploying machine has. It compiles at run time, because a deletion runs without the Pulumi program. On a timeout,
-// Pulumi kills only the shell, so exec replaces the shell with the program.
-func goRun(program, args string) string {
+// deploying machine has. It compiles at run time, because a deletion runs without the Pulumi program. If Pulumi reaches
+// a timeout or is killed, only the shell is killed, so exec replaces the shell with the program.
+func goRun(program, args string) string { return goCompile(program, "exec ", args) }
+
+// goRunToTheEnd returns a script like goRun, whose program continues if the shell is killed. Without the last command,
+// bash would replace itself with the program.
+func goRunToTheEnd(program, args string) string { return goCompile(program, "", args) + "; exit" }
+
+func goCompile(program, run, args string) string {
 	return fmt.Sprintf("CGO_ENABLED=0 go build -trimpath -buildvcs=false -o .build/bin/%[1]s/ ./%[1]s/cmd"+
-		" && exec .build/bin/%[1]s/cmd %[2]s", program, args)
+		" && %[2]s.build/bin/%[1]s/cmd %[3]s", program, run, args)
 }
 
-// compileTimeout bounds the compilation by goRun.
+// compileTimeout bounds the compilation by these scripts.
 const compileTimeout = 2 * time.Minute
 
 // probe runs probe/cmd, which probes the site from the machine that runs pulumi.

@@ -133,7 +133,8 @@ func NewCutover(ctx *pulumi.Context, name string, args *CutoverArgs, opts ...pul
 		return nil, fmt.Errorf("cutover %s: %w", name, err)
 	}
 	baked, err := newLocalCommand(ctx, name+"-bake", localCommand{
-		Script: goRun("bake", "watch"),
+		// If Pulumi is killed, a return of the VIP still completes.
+		Script: goRunToTheEnd("bake", "watch"),
 		Environment: pulumi.StringMap{
 			"REGION":        pulumi.String(args.Region),
 			"ALLOCATION_ID": args.AllocationID,
