@@ -126,12 +126,6 @@ func (p *project) overload(t *testing.T, capacity float64, visitors func(rate in
 	for _, factor := range []int{1, 2, 5, 10} {
 		rate := factor * int(capacity)
 		served, report := p.offer(t, visitors(rate))
-		if served < goodShare*capacity {
-			// As in capacity.
-			t.Logf("%d times: %d/s offered, %.0f/s served; %s", factor, rate, served, outcome(report))
-			refusedOnly(t, report)
-			served, report = p.offer(t, visitors(rate))
-		}
 		ended := time.Now()
 		after, err := p.startVisitors(t, visitors(int(capacity/2)))
 		for err != nil && time.Since(ended) < recovery {
