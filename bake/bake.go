@@ -337,7 +337,7 @@ func (b Bake) returnVIP(ctx context.Context, reason string, last *report.Report,
 	if elsewhere, err := b.move(ctx, b.Server, b.Previous); err != nil {
 		if !elsewhere {
 			err = errors.Join(fmt.Errorf("the VIP cannot return, and %s keeps serving: %w", b.Server, err),
-				b.tag(ctx, NotFailed))
+				b.tag(context.WithoutCancel(ctx), NotFailed))
 		}
 		return errors.Join(failed, recorded, err)
 	}

@@ -21,8 +21,8 @@ func token(name string) string {
 	return "immutable-infra:index:" + name
 }
 
-// TagResources tags every resource that supports tags with its name, the project and the stack, in addition to the tags
-// that are plain values in its arguments. Call it before registering any resource.
+// TagResources tags every resource that supports tags with its name, the project and the stack, in addition to a
+// pulumi.StringMap in its arguments. Call it before registering any resource.
 func TagResources(ctx *pulumi.Context) {
 	tagged := reflect.TypeFor[pulumi.StringMapInput]()
 	type result = pulumi.ResourceTransformationResult
@@ -36,12 +36,15 @@ func TagResources(ctx *pulumi.Context) {
 		if !tags.IsValid() || tags.Type() != tagged {
 			return nil
 		}
+		own, extensible := tags.Interface().(pulumi.StringMap)
+		if !extensible && !tags.IsNil() {
+			return nil
+		}
 		all := pulumi.StringMap{
 			"Name":    pulumi.String(fmt.Sprintf("%s-%s-%s", ctx.Project(), ctx.Stack(), args.Name)),
 			"Project": pulumi.String(ctx.Project()),
 			"Stack":   pulumi.String(ctx.Stack()),
 		}
-		own, _ := tags.Interface().(pulumi.StringMap)
 		maps.Copy(all, own)
 		tags.Set(reflect.ValueOf(all))
 		return &result{Props: args.Props, Opts: args.Opts}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/xml"
 	"errors"
+	"maps"
 	"net/url"
 
 	p "github.com/pulumi/pulumi-go-provider"
@@ -68,9 +69,7 @@ func (pl *plugin) ec2(ctx context.Context, region string, form url.Values) (any,
 				return err
 			}
 			all := map[string]any{}
-			for key, value := range i.Shown.Tags("tags") {
-				all[key] = value
-			}
+			maps.Copy(all, i.Shown.Object("tags"))
 			for key, value := range tag {
 				all[key] = value
 			}
