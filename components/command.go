@@ -117,13 +117,13 @@ func newReconcilingCommand(
 // goRun returns a script that compiles and runs one of the project's own programs: Go is the only tool that every
 // deploying machine has. It compiles at run time, because a deletion runs without the Pulumi program. If Pulumi reaches
 // a timeout or is killed, only the shell is killed, so exec replaces the shell with the program.
-func goRun(program, args string) string { return goCompile(program, "exec ", args) }
+func goRun(program, args string) string { return goScript(program, "exec ", args) }
 
 // goRunToTheEnd returns a script like goRun, whose program continues if the shell is killed. Without the last command,
 // bash would replace itself with the program.
-func goRunToTheEnd(program, args string) string { return goCompile(program, "", args) + "; exit" }
+func goRunToTheEnd(program, args string) string { return goScript(program, "", args) + "; exit" }
 
-func goCompile(program, run, args string) string {
+func goScript(program, run, args string) string {
 	return fmt.Sprintf("CGO_ENABLED=0 go build -trimpath -buildvcs=false -o .build/bin/%[1]s/ ./%[1]s/cmd"+
 		" && %[2]s.build/bin/%[1]s/cmd %[3]s", program, run, args)
 }

@@ -427,18 +427,24 @@ func loseMachineOnWayBack(t *testing.T, p *project, generation int, moment wayBa
 	p.set(t, "bakeLatencyFactor", 100)
 	defer p.set(t, "bakeLatencyFactor", 3)
 
+	seen := p.updateAfterWayBack(t, before.ServerID, server)
+	require.Len(t, seen.moves, 1)
+	require.Equal(t, p.outputs(t).ServerID, seen.moves[0].to)
+}
+
+// updateAfterWayBack updates after a kill on the way back, and requires that another server replaces both.
+func (p *project) updateAfterWayBack(t *testing.T, old, failed string) seen {
+	t.Helper()
 	visitors := p.visit(t)
 	next := p.upAfterKill(t)
 	require.NoError(t, next.err, next.String())
 	seen := visitors.seen(t)
 	seen.unharmed(t)
 	p.forgetPending(t)
-	after := p.outputs(t).ServerID
-	require.NotContains(t, []string{before.ServerID, server}, after)
-	require.Len(t, seen.moves, 1)
-	require.Equal(t, after, seen.moves[0].to)
+	require.NotContains(t, []string{old, failed}, p.outputs(t).ServerID)
 	p.converged(t)
 	t.Logf("the next update took %.0f s", next.took.Seconds())
+	return seen
 }
 
 // killOnWayBack kills the engine on the way back, whose process lives on, and updates again.
@@ -454,14 +460,8 @@ func killOnWayBack(t *testing.T, p *project, generation int, moment wayBackMomen
 		return left == "", "the server that failed still runs"
 	})
 
-	visitors := p.visit(t)
-	next := p.upAfterKill(t)
-	require.NoError(t, next.err, next.String())
-	visitors.seen(t).unharmed(t)
-	p.forgetPending(t)
-	require.NotContains(t, []string{before.ServerID, server}, p.outputs(t).ServerID)
-	p.converged(t)
-	t.Logf("the way back ended %.1f s after the kill; the next update took %.0f s", took.Seconds(), next.took.Seconds())
+	t.Logf("the way back ended %.1f s after the kill", took.Seconds())
+	p.updateAfterWayBack(t, before.ServerID, server)
 }
 
 // loseOldServer kills the old server during the bake, which then fails for a reason that does not keep the new server

@@ -62,7 +62,13 @@ func (d *differ) value(path string, oldValue, newValue, state property.Value, sc
 		return
 	}
 	if schema.Type == "map" && newValue.IsMap() && oldValue.IsMap() {
-		d.keys(path, oldValue.AsMap(), newValue.AsMap(), replace)
+		entries := map[string]*Property{}
+		for _, m := range []property.Map{oldValue.AsMap(), newValue.AsMap()} {
+			for key := range m.All {
+				entries[key] = &Property{Type: "string"}
+			}
+		}
+		d.object(path, oldValue.AsMap(), newValue.AsMap(), mapOf(state), entries, replace)
 		return
 	}
 	if oldValue.IsNull() {
@@ -88,24 +94,6 @@ func (d *differ) value(path string, oldValue, newValue, state property.Value, sc
 		otherArchitecture := schema.Architecture && oldValue.IsString() && newValue.IsString() &&
 			Architecture(oldValue.AsString()) != Architecture(newValue.AsString())
 		d.add(path, p.Update, replace || otherArchitecture)
-	}
-}
-
-// keys adds the changes of a map's values.
-func (d *differ) keys(path string, before, after property.Map, replace bool) {
-	for key, value := range after.All {
-		old, had := before.GetOk(key)
-		switch {
-		case !had:
-			d.add(join(path, key), p.Add, replace)
-		case value.HasComputed() || !old.Equals(value):
-			d.add(join(path, key), p.Update, replace)
-		}
-	}
-	for key := range before.All {
-		if _, has := after.GetOk(key); !has {
-			d.add(join(path, key), p.Delete, replace)
-		}
 	}
 }
 
