@@ -277,7 +277,7 @@ func themeChecks(t *testing.T, p, _ *project, _ string) {
 		require.Equal(t, "Fern & Quill", missing.header.Get("X-Workshop"), "a missing page also has the site's headers")
 		require.Contains(t, missing.body, "Not here")
 	})
-	t.Run("S3 HSTS concerns the site alone", func(t *testing.T) {
+	t.Run("HSTS concerns the site alone", func(t *testing.T) {
 		hsts := p.fetch(t, "/").header.Get("Strict-Transport-Security")
 		require.Regexp(t, `^max-age=\d+$`, hsts)
 	})

@@ -76,7 +76,7 @@ func httpsOnly(t *testing.T, p *project) {
 	require.ErrorContains(t, err, "protocol version")
 
 	_, _, header := p.get(t, siteURL)
-	require.Equal(t, "max-age=31536000", header.Get("Strict-Transport-Security"), "S3: subdomains are not included")
+	require.Equal(t, "max-age=31536000", header.Get("Strict-Transport-Security"), "subdomains are not included")
 	for _, name := range []string{"Content-Security-Policy", "X-Content-Type-Options", "Referrer-Policy"} {
 		require.NotEmpty(t, header.Get(name), name)
 	}

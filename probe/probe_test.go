@@ -120,9 +120,9 @@ func TestErrorHasTheActualResponse(t *testing.T) {
 	}
 }
 
-// TestB11CertificateIsCheckedWhereTheNameResolvesHere: while the name resolves to the site, no response and no
+// TestCertificateIsCheckedWhereTheNameResolvesHere: while the name resolves to the site, no response and no
 // failure of the resolver may lead to a success without certificate verification.
-func TestB11CertificateIsCheckedWhereTheNameResolvesHere(t *testing.T) {
+func TestCertificateIsCheckedWhereTheNameResolvesHere(t *testing.T) {
 	site := testsite.Start(t, "example.org", testsite.Serving("i-new", "r-new"))
 	for name, test := range map[string]struct {
 		results []any

@@ -13,7 +13,7 @@ import (
 	"immutable-infra/internal/testtool"
 )
 
-func TestB1ASiteAboveTheProgramIsBuiltWithoutIt(t *testing.T) {
+func TestASiteAboveTheProgramIsBuiltWithoutIt(t *testing.T) {
 	testtool.Path(t, "jekyll")
 	p := newProject(t, "blog/infra", "..")
 	p.write(map[string]string{
@@ -41,7 +41,7 @@ func TestBuildInLinkedWorkDirectoryIsComplete(t *testing.T) {
 	require.Equal(t, map[string]string{"index.html": "front\n"}, p.built())
 }
 
-func TestB3JekyllBuildsASiteWithSpecialFiles(t *testing.T) {
+func TestJekyllBuildsASiteWithSpecialFiles(t *testing.T) {
 	testtool.Path(t, "jekyll")
 	p := newProject(t, "project", "real")
 	require.NoError(t, os.Symlink("real", "site"))
@@ -82,7 +82,7 @@ func TestB3JekyllBuildsASiteWithSpecialFiles(t *testing.T) {
 	require.NotContains(t, p.log.String(), "wrote into its own source", "metadata of an incremental build")
 }
 
-func TestB3JekyllBuildsASiteInADirectoryOfAnyName(t *testing.T) {
+func TestJekyllBuildsASiteInADirectoryOfAnyName(t *testing.T) {
 	testtool.Path(t, "jekyll")
 	p := newProject(t, "project, [a] {b}*?", "../blog, [1] {2}*?")
 	p.write(map[string]string{"_config.yml": "title: x", "index.html": frontMatter + "front"})
@@ -92,7 +92,7 @@ func TestB3JekyllBuildsASiteInADirectoryOfAnyName(t *testing.T) {
 	require.NotContains(t, p.log.String(), ".#index.html", "junk is not reported")
 }
 
-func TestB3FIFOThatJekyllWouldReadIsRejectedByName(t *testing.T) {
+func TestFIFOThatJekyllWouldReadIsRejectedByName(t *testing.T) {
 	for _, dir := range []string{"_data", "_layouts", "_plugins"} {
 		t.Run(dir, func(t *testing.T) {
 			p := newProject(t, "project", "site")
@@ -105,7 +105,7 @@ func TestB3FIFOThatJekyllWouldReadIsRejectedByName(t *testing.T) {
 	}
 }
 
-func TestB4FilesOfJekyllAndPluginsDoNotChangeTheHash(t *testing.T) {
+func TestFilesOfJekyllAndPluginsDoNotChangeTheHash(t *testing.T) {
 	testtool.Path(t, "jekyll")
 	p := newProject(t, "project", "site")
 	p.write(map[string]string{
@@ -142,7 +142,7 @@ func TestLogOfABuildNamesNoDotfiles(t *testing.T) {
 	require.NotContains(t, p.log.String(), ".env")
 }
 
-func TestB5SiteDecidesWhetherFuturePostsArePublished(t *testing.T) {
+func TestSiteDecidesWhetherFuturePostsArePublished(t *testing.T) {
 	testtool.Path(t, "jekyll")
 	for name, c := range map[string]struct {
 		file, config string
@@ -168,7 +168,7 @@ func TestB5SiteDecidesWhetherFuturePostsArePublished(t *testing.T) {
 	}
 }
 
-func TestB6PostHasTheSameURLInEveryTimeZone(t *testing.T) {
+func TestPostHasTheSameURLInEveryTimeZone(t *testing.T) {
 	testtool.Path(t, "jekyll")
 	for _, zone := range []string{"", "America/Los_Angeles", "Pacific/Kiritimati"} {
 		t.Run("TZ="+zone, func(t *testing.T) {
@@ -183,7 +183,7 @@ func TestB6PostHasTheSameURLInEveryTimeZone(t *testing.T) {
 	}
 }
 
-func TestB7GemsAreInstalledIfAGemfileNeedsThem(t *testing.T) {
+func TestGemsAreInstalledIfAGemfileNeedsThem(t *testing.T) {
 	const jekyll = `
 echo "$PWD: bundle $* $(env | grep ^BUNDLE | sort | tr '\n' ' ')" >>"$HOME/calls"
 case $1 in
@@ -274,7 +274,7 @@ esac
 	}
 }
 
-func TestB8TheBuildSeesFiveVariables(t *testing.T) {
+func TestTheBuildSeesFiveVariables(t *testing.T) {
 	for name, value := range map[string]string{
 		"AWS_SECRET_ACCESS_KEY": "key", "PULUMI_CONFIG_PASSPHRASE": "phrase", "PULUMI_ACCESS_TOKEN": "token",
 		"GITHUB_TOKEN":                   "token",
@@ -461,7 +461,7 @@ func TestSiteWithASourceDirectoryIsBuilt(t *testing.T) {
 	require.Equal(t, map[string]string{"index.html": "front", "_headers": "/*\n  X-A: b\n"}, p.built())
 }
 
-func TestB4ALockFileThatBundlerWritesDoesNotChangeTheHash(t *testing.T) {
+func TestALockFileThatBundlerWritesDoesNotChangeTheHash(t *testing.T) {
 	testtool.Path(t, "jekyll")
 	testtool.Path(t, "bundle")
 	p := newProject(t, "project", "site")

@@ -78,7 +78,7 @@ func TestBuildThatNoServerAcceptsIsRejected(t *testing.T) {
 	}
 }
 
-func TestR3NamesThatDifferInCaseOrUnicodeFormAreDifferentFiles(t *testing.T) {
+func TestNamesThatDifferInCaseOrUnicodeFormAreDifferentFiles(t *testing.T) {
 	names := []string{
 		"caf\u00e9.html", "cafe\u0301.html", "A.html", "a.html", "q?.html", "100%.html", "a b.html", "ａ．html", "dots...",
 		"%41.html", "+.html", "\U0001f600", "\ufffe",
@@ -95,7 +95,7 @@ func TestR3NamesThatDifferInCaseOrUnicodeFormAreDifferentFiles(t *testing.T) {
 	}
 }
 
-func TestR5SeveralLargeFilesAreRefusedWithTheLimit(t *testing.T) {
+func TestSeveralLargeFilesAreRefusedWithTheLimit(t *testing.T) {
 	p := newProject(t, "project", "site")
 	p.write(map[string]string{"index.html": "front"})
 	// Sparse files, which take no space on the disk.
@@ -112,7 +112,7 @@ func TestR5SeveralLargeFilesAreRefusedWithTheLimit(t *testing.T) {
 	require.Equal(t, []string{"the site has 4 files: servers accept 3"}, problems)
 }
 
-func TestB10TextAboutGitLFSIsNotAPointer(t *testing.T) {
+func TestTextAboutGitLFSIsNotAPointer(t *testing.T) {
 	p := newProject(t, "project", "site")
 	p.write(map[string]string{
 		"index.html": "front",

@@ -61,7 +61,7 @@ func TestHashDependsOnNamesAndContentsOnly(t *testing.T) {
 	}
 }
 
-func TestB2HashSurvivesAMoveOfTheSite(t *testing.T) {
+func TestHashSurvivesAMoveOfTheSite(t *testing.T) {
 	p := newProject(t, "repository/_infra", "site")
 	p.write(map[string]string{"index.html": "front", "_posts/2026-01-01-a.md": "a"})
 	first := p.hash()
@@ -76,7 +76,7 @@ func TestB2HashSurvivesAMoveOfTheSite(t *testing.T) {
 	require.Equal(t, first, p.hash(), "through a link")
 }
 
-func TestB1HashLeavesOutTheProgramsOwnFolder(t *testing.T) {
+func TestHashLeavesOutTheProgramsOwnFolder(t *testing.T) {
 	for _, folder := range []string{"_infra", "infra", "tools/infra"} {
 		t.Run(folder, func(t *testing.T) {
 			site := ".."
@@ -99,14 +99,14 @@ func TestB1HashLeavesOutTheProgramsOwnFolder(t *testing.T) {
 	}
 }
 
-func TestB1ProgramsOwnFolderIsNotASite(t *testing.T) {
+func TestProgramsOwnFolderIsNotASite(t *testing.T) {
 	p := newProject(t, "project", ".")
 	p.write(map[string]string{"index.html": "front"})
 	_, err := SiteHash(".", ".build")
 	require.ErrorContains(t, err, "it is the program's own directory; move the program into a folder of it")
 }
 
-func TestB3HashIgnoresFilesThatAreNoSourceAndNeverHangs(t *testing.T) {
+func TestHashIgnoresFilesThatAreNoSourceAndNeverHangs(t *testing.T) {
 	p := newProject(t, "project", "site")
 	p.write(map[string]string{
 		"index.html":  "front",
@@ -134,7 +134,7 @@ func TestB3HashIgnoresFilesThatAreNoSourceAndNeverHangs(t *testing.T) {
 	require.Equal(t, first, p.hash())
 }
 
-func TestB3ReadErrorIsNotTreatedAsAnEmptySite(t *testing.T) {
+func TestReadErrorIsNotTreatedAsAnEmptySite(t *testing.T) {
 	newProject(t, "project", "site")
 	_, err := SiteHash("site", ".build")
 	require.ErrorContains(t, err, "has no files")
@@ -142,7 +142,7 @@ func TestB3ReadErrorIsNotTreatedAsAnEmptySite(t *testing.T) {
 	require.ErrorContains(t, err, "cannot find the site")
 }
 
-func TestB4HashIsStableAlthoughABuildWritesToTheSource(t *testing.T) {
+func TestHashIsStableAlthoughABuildWritesToTheSource(t *testing.T) {
 	p := newProject(t, "project", "site")
 	p.write(map[string]string{"index.html": "front", "_data/build.yml": "count: 0", "images/old.png": "old"})
 	p.settings.Command = `date +%N >_data/build.yml; echo thumbnail >images/new.png; rm -f images/old.png; mkdir _site; cp index.html _site`
@@ -176,7 +176,7 @@ func TestB4HashIsStableAlthoughABuildWritesToTheSource(t *testing.T) {
 	require.Equal(t, edited, p.hash())
 }
 
-func TestB4BuildThatLeavesItsSourceUnchangedLogsNothing(t *testing.T) {
+func TestBuildThatLeavesItsSourceUnchangedLogsNothing(t *testing.T) {
 	p := newProject(t, "project", "site")
 	p.write(map[string]string{"index.html": "front"})
 	p.settings.Command = `mkdir _site; cp index.html _site`
@@ -185,7 +185,7 @@ func TestB4BuildThatLeavesItsSourceUnchangedLogsNothing(t *testing.T) {
 	require.NoFileExists(t, ".build/written.json")
 }
 
-func TestB4CommittedFileOfABuildCounts(t *testing.T) {
+func TestCommittedFileOfABuildCounts(t *testing.T) {
 	p := newProject(t, "blog/_infra", "..")
 	git := func(args ...string) {
 		t.Helper()

@@ -279,7 +279,7 @@ func TestTemporaryErrorsAreRetried(t *testing.T) {
 	require.Len(t, s.takeRequests(), 6)
 }
 
-func TestR4FileThatChangesDuringItsUploadIsRejected(t *testing.T) {
+func TestFileThatChangesDuringItsUploadIsRejected(t *testing.T) {
 	for name, content := range map[string]string{
 		"as long": "FRONT",
 		"longer":  "front and more",
@@ -307,7 +307,7 @@ func TestR4FileThatChangesDuringItsUploadIsRejected(t *testing.T) {
 	}
 }
 
-func TestR4JekyllServeDuringADeploymentChangesNothing(t *testing.T) {
+func TestJekyllServeDuringADeploymentChangesNothing(t *testing.T) {
 	s := newStore(t, httptest.NewServer)
 	p := siteOf(t, map[string]string{"index.html": "front"})
 	require.NoError(t, os.WriteFile("site/_site/index.html", []byte("livereload"), 0o644))

@@ -154,7 +154,7 @@ func TestWithoutGrafanaNothingIsServedAtItsName(t *testing.T) {
 	require.NotContains(t, routers, "monitoring", "Traefik responds with 404 for a name that no router has")
 }
 
-func TestS3TraefikSendsTheStacksHSTSAndNoOtherHeader(t *testing.T) {
+func TestTraefikSendsTheStacksHSTSAndNoOtherHeader(t *testing.T) {
 	for _, value := range []string{"max-age=31536000", "max-age=63072000; includeSubDomains; preload", ""} {
 		environment := map[string]string{
 			"DOMAIN":           "example.org",
@@ -175,7 +175,7 @@ func TestS3TraefikSendsTheStacksHSTSAndNoOtherHeader(t *testing.T) {
 	}
 }
 
-func TestS7TraefikWaitsForASlowVisitor(t *testing.T) {
+func TestTraefikWaitsForASlowVisitor(t *testing.T) {
 	timeout := func(name string) time.Duration {
 		for _, flag := range composeServices(t, "compose.yaml")["traefik"].Command {
 			if value, ok := strings.CutPrefix(flag, "--entrypoints.https.transport.respondingtimeouts."+name+"="); ok {

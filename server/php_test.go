@@ -189,7 +189,7 @@ func (p phpImage) write(t *testing.T, name, text string) {
 	require.NoError(t, os.WriteFile(path, []byte(p.inside.Replace(text)), 0o644))
 }
 
-func TestS10MailGoesToTheRelayByVerifiedTLSOrNotAtAll(t *testing.T) {
+func TestMailGoesToTheRelayByVerifiedTLSOrNotAtAll(t *testing.T) {
 	program(t, "msmtp")
 	other := newRelay(t, false, true)
 	for name, test := range map[string]struct {
@@ -242,7 +242,7 @@ func TestS10MailGoesToTheRelayByVerifiedTLSOrNotAtAll(t *testing.T) {
 	}
 }
 
-func TestS10WithoutARelayTheLogSaysWhyNoMailIsSent(t *testing.T) {
+func TestWithoutARelayTheLogSaysWhyNoMailIsSent(t *testing.T) {
 	image := newPHPImage(t, "", (&Settings{}).msmtprc(""), nil)
 	output, err := exec.CommandContext(t.Context(), "/bin/sh", filepath.Join(image.dir, "sendmail")).CombinedOutput()
 	require.Error(t, err)
@@ -351,7 +351,7 @@ func (p php) runFile(t *testing.T, path string, parameters map[string]string, bo
 	}
 }
 
-func TestS10ProbeReportsWhatPHPLacks(t *testing.T) {
+func TestProbeReportsWhatPHPLacks(t *testing.T) {
 	p := newPHP(t, "", nil)
 	probe := func() string { return p.runFile(t, filepath.Join(p.dir, "probe.php"), nil, "") }
 	answer := probe()
@@ -373,7 +373,7 @@ func TestS10ProbeReportsWhatPHPLacks(t *testing.T) {
 	require.Contains(t, answer, "cannot write a file below /tmp")
 }
 
-func TestS10AScriptReadsTheReleaseAndTmpAndNothingElse(t *testing.T) {
+func TestAScriptReadsTheReleaseAndTmpAndNothingElse(t *testing.T) {
 	p := newPHP(t, "password\n", nil)
 	answer := p.run(t, `<?php
 foreach (['/etc/hostname', '/etc/msmtprc', '/usr/share/site/sendmail', '/run/roots.pem'] as $path) {
@@ -386,7 +386,7 @@ echo @file_put_contents('/tmp/mine', 'x') === 1 ? 'written' : 'not written';`, n
 	require.True(t, strings.HasSuffix(answer, "\n\nclosed closed closed closed written"), answer)
 }
 
-func TestS10ASessionIsKeptByACookieThatOnlyHTTPSSends(t *testing.T) {
+func TestASessionIsKeptByACookieThatOnlyHTTPSSends(t *testing.T) {
 	p := newPHP(t, "", nil)
 	const script = `<?php session_start(); echo 'visit ', $_SESSION['visits'] = ($_SESSION['visits'] ?? 0) + 1;`
 	answer := p.run(t, script, nil, "")
@@ -401,7 +401,7 @@ func TestS10ASessionIsKeptByACookieThatOnlyHTTPSSends(t *testing.T) {
 	require.Contains(t, answer, "Set-Cookie: PHPSESSID=", "a session id that PHP did not create must be rejected")
 }
 
-func TestS10UploadsOfUpTo15MBAreAccepted(t *testing.T) {
+func TestUploadsOfUpTo15MBAreAccepted(t *testing.T) {
 	p := newPHP(t, "", nil)
 	upload := func(size int) string {
 		body := "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.jpg\"\r\n\r\n" + strings.Repeat("x",
@@ -414,7 +414,7 @@ func TestS10UploadsOfUpTo15MBAreAccepted(t *testing.T) {
 	require.Contains(t, upload(15<<20+1), "\n\n1 ", "UPLOAD_ERR_INI_SIZE")
 }
 
-func TestS10MailOfAScriptArrives(t *testing.T) {
+func TestMailOfAScriptArrives(t *testing.T) {
 	program(t, "msmtp")
 	relay := newRelay(t, false, true)
 	p := newPHP(t, relay.direct(throughRelay(relay), relayPassword), relay.roots)
@@ -461,7 +461,7 @@ func mailThrough(t *testing.T, relay *relay) string {
 		"port "+port+"\n").Replace(mail.msmtprc(relayPassword))
 }
 
-func TestS10MailPassesThroughWithoutBeingRead(t *testing.T) {
+func TestMailPassesThroughWithoutBeingRead(t *testing.T) {
 	program(t, "msmtp")
 	relay, stranger := newRelay(t, false, true), newRelay(t, false, true)
 	for name, roots := range map[string][]byte{

@@ -202,7 +202,7 @@ func TestCAFileIsEmptyWithoutACustomCA(t *testing.T) {
 		"Compose always mounts the file")
 }
 
-func TestC3EveryReaderOfTheServersEnvironmentGetsTheOriginalValues(t *testing.T) {
+func TestEveryReaderOfTheServersEnvironmentGetsTheOriginalValues(t *testing.T) {
 	for _, value := range []string{
 		"", "plain", "a$b@example.org", "${HOME}", "a b", "a #b", "#a", `a"b`, "a`b`", "o'brien@example.org",
 		"it's #1; or \"", "a;b&c|d", "~", "a=b", "ä", "$(id)", "*", "max-age=1; preload", `a\b`, "a'$b", "a\nb",
@@ -227,7 +227,7 @@ func TestC3EveryReaderOfTheServersEnvironmentGetsTheOriginalValues(t *testing.T)
 	}
 }
 
-func TestS10MailRelaysPasswordIsOnlyInAFileOfPHPsUser(t *testing.T) {
+func TestMailRelaysPasswordIsOnlyInAFileOfPHPsUser(t *testing.T) {
 	text, err := UserData(exampleArgs())
 	require.NoError(t, err)
 	require.Equal(t, 1, strings.Count(text, "se cret"))

@@ -8,7 +8,7 @@ import (
 )
 
 // Probes of the server use these names, whatever the site's rules say.
-func TestR1CatchAllRulesDoNotOverrideTheServersOwnPaths(t *testing.T) {
+func TestCatchAllRulesDoNotOverrideTheServersOwnPaths(t *testing.T) {
 	w := newWebServer(t)
 	for _, rule := range []string{"/* https://example.com/:splat 301!", "/.well-known/* /index.html 200!"} {
 		w.use(secondRelease)

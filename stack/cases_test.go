@@ -88,150 +88,150 @@ const relayed = "smtp.our-site.org"
 // not have the effect that they seem to have.
 func failingLate(t *testing.T) map[string]invalid {
 	all := map[string]invalid{
-		"C1: AAAA for the site": record(`{"name": "example.org", "type": "AAAA", "values": ["2001:db8::1"]}`,
+		"AAAA for the site": record(`{"name": "example.org", "type": "AAAA", "values": ["2001:db8::1"]}`,
 			map[string]string{"dnsRecords[0].type": "no IPv6 address"}),
-		"C1: AAAA for an alias": record(`{"name": "www.example.org", "type": "AAAA", "values": ["2001:db8::1"]}`,
+		"AAAA for an alias": record(`{"name": "www.example.org", "type": "AAAA", "values": ["2001:db8::1"]}`,
 			map[string]string{"dnsRecords[0].type": "no IPv6 address"}, "aliases", `["www.example.org"]`),
-		"C1: AAAA for Grafana":         record(`{"name": "monitoring.example.org", "type": "AAAA", "values": ["2001:db8::1"]}`, map[string]string{"dnsRecords[0].type": "no IPv6 address"}),
-		"C1: CAA of another authority": record(`{"name": "example.org", "type": "CAA", "values": ["0 issue \"digicert.com\""]}`, map[string]string{"dnsRecords[0].values": `0 issue "letsencrypt.org"`}),
-		"C1: CAA that allows no authority": record(`{"name": "example.org", "type": "CAA", "values": ["0 issue \";\""]}`,
+		"AAAA for Grafana":         record(`{"name": "monitoring.example.org", "type": "AAAA", "values": ["2001:db8::1"]}`, map[string]string{"dnsRecords[0].type": "no IPv6 address"}),
+		"CAA of another authority": record(`{"name": "example.org", "type": "CAA", "values": ["0 issue \"digicert.com\""]}`, map[string]string{"dnsRecords[0].values": `0 issue "letsencrypt.org"`}),
+		"CAA that allows no authority": record(`{"name": "example.org", "type": "CAA", "values": ["0 issue \";\""]}`,
 			map[string]string{"dnsRecords[0].values": "letsencrypt.org"}),
-		"C1: CAA above the site":        record(`{"name": "example.org", "type": "CAA", "values": ["0 issue \"digicert.com\""]}`, map[string]string{"dnsRecords[0].values": "acme-v02.api.letsencrypt.org"}, "domain", "blog.example.org"),
-		"C1: CAA for another method":    record(`{"name": "example.org", "type": "CAA", "values": ["0 issue \"letsencrypt.org; validationmethods=dns-01\""]}`, map[string]string{"dnsRecords[0].values": "by HTTP"}),
-		"C1: CAA for another directory": record(`{"name": "example.org", "type": "CAA", "values": ["0 issue \"letsencrypt.org\""]}`, map[string]string{"dnsRecords[0].values": `0 issue "sectigo.com"`}, "acmeDirectory", "https://acme.zerossl.com/v2/DV90"),
-		"C1: CAA of a similar name":     record(`{"name": "example.org", "type": "CAA", "values": ["0 issue \"encrypt.org\""]}`, map[string]string{"dnsRecords[0].values": "letsencrypt.org"}),
-		"C1: CAA without Traefik's method": caaOf(map[string]string{
+		"CAA above the site":        record(`{"name": "example.org", "type": "CAA", "values": ["0 issue \"digicert.com\""]}`, map[string]string{"dnsRecords[0].values": "acme-v02.api.letsencrypt.org"}, "domain", "blog.example.org"),
+		"CAA for another method":    record(`{"name": "example.org", "type": "CAA", "values": ["0 issue \"letsencrypt.org; validationmethods=dns-01\""]}`, map[string]string{"dnsRecords[0].values": "by HTTP"}),
+		"CAA for another directory": record(`{"name": "example.org", "type": "CAA", "values": ["0 issue \"letsencrypt.org\""]}`, map[string]string{"dnsRecords[0].values": `0 issue "sectigo.com"`}, "acmeDirectory", "https://acme.zerossl.com/v2/DV90"),
+		"CAA of a similar name":     record(`{"name": "example.org", "type": "CAA", "values": ["0 issue \"encrypt.org\""]}`, map[string]string{"dnsRecords[0].values": "letsencrypt.org"}),
+		"CAA without Traefik's method": caaOf(map[string]string{
 			"dnsRecords[0].values": `0 issue "letsencrypt.org; validationmethods=http-01"`,
 		}, "letsencrypt.org; validationmethods=dns-01,tls-alpn-01"),
-		"C1: CAA without any method": caaOf(map[string]string{
+		"CAA without any method": caaOf(map[string]string{
 			"dnsRecords[0].values": "validationmethods lacks http-01",
 		}, "letsencrypt.org; validationmethods="),
-		"C1: CAA without a method, further down": caaOf(map[string]string{
+		"CAA without a method, further down": caaOf(map[string]string{
 			"dnsRecords[0].values": "in value 2, validationmethods lacks http-01",
 		}, "digicert.com", "letsencrypt.org; validationmethods=dns-01"),
-		"C1: CAA of another method in capitals": caaOf(map[string]string{
+		"CAA of another method in capitals": caaOf(map[string]string{
 			"dnsRecords[0].values": "validationmethods lacks http-01",
 		}, "letsencrypt.org; ValidationMethods=DNS-01"),
-		"C1: CAA with methods in a list": caaOf(map[string]string{
+		"CAA with methods in a list": caaOf(map[string]string{
 			"dnsRecords[0].values[0]": "write validationmethods=http-01",
 		}, "letsencrypt.org; validationmethods=http-01,,dns-01"),
-		"C1: CAA with spaces between methods": caaOf(map[string]string{"dnsRecords[0].values[0]": "tag=value"},
+		"CAA with spaces between methods": caaOf(map[string]string{"dnsRecords[0].values[0]": "tag=value"},
 			"letsencrypt.org; validationmethods=http-01, dns-01"),
-		"C1: CAA with methods twice": caaOf(map[string]string{"dnsRecords[0].values[0]": "write it once"},
+		"CAA with methods twice": caaOf(map[string]string{"dnsRecords[0].values[0]": "write it once"},
 			"letsencrypt.org; validationmethods=http-01; validationmethods=dns-01"),
-		"C1: CAA of the staging account": caaOf(map[string]string{
+		"CAA of the staging account": caaOf(map[string]string{
 			"dnsRecords[0].values": "accounturi is no account of acme-v02.api.letsencrypt.org; " +
 				"write 0 issue \"letsencrypt.org\"",
 		}, "letsencrypt.org; accounturi=https://acme-staging-v02.api.letsencrypt.org/acme/acct/1"),
-		"C1: CAA of an account and a method": caaOf(map[string]string{
+		"CAA of an account and a method": caaOf(map[string]string{
 			"dnsRecords[0].values": `write 0 issue "letsencrypt.org; validationmethods=http-01"`,
 		}, "letsencrypt.org; accounturi=https://acme.zerossl.com/v2/DV90/account/1; validationmethods=http-01"),
-		"C1: CAA of an account by its number": caaOf(map[string]string{"dnsRecords[0].values[0]": "sudo agent ready"},
+		"CAA of an account by its number": caaOf(map[string]string{"dnsRecords[0].values[0]": "sudo agent ready"},
 			"letsencrypt.org; accounturi=123456789"),
-		"C1: CAA of an account without TLS": caaOf(map[string]string{"dnsRecords[0].values[0]": "https URL"},
+		"CAA of an account without TLS": caaOf(map[string]string{"dnsRecords[0].values[0]": "https URL"},
 			"letsencrypt.org; accounturi=http://acme-v02.api.letsencrypt.org/acme/acct/1"),
-		"C1: CAA of two accounts": caaOf(map[string]string{
+		"CAA of two accounts": caaOf(map[string]string{
 			"dnsRecords[0].values[0]": "write it once",
 		},
 			"letsencrypt.org; accounturi=https://acme-v02.api.letsencrypt.org/acme/acct/1; "+
 				"accounturi=https://acme-v02.api.letsencrypt.org/acme/acct/2"),
-		"C1: CAA of another's account by no URL": caaOf(map[string]string{"dnsRecords[0].values[1]": "accounturi"},
+		"CAA of another's account by no URL": caaOf(map[string]string{"dnsRecords[0].values[1]": "accounturi"},
 			"letsencrypt.org", "digicert.com; accounturi=7"),
-		"C1: CAA with a comma between": caaOf(map[string]string{"dnsRecords[0].values[0]": "not a domain"},
+		"CAA with a comma between": caaOf(map[string]string{"dnsRecords[0].values[0]": "not a domain"},
 			"letsencrypt.org, validationmethods=http-01"),
-		"C1: CAA with a parameter of no value": caaOf(map[string]string{"dnsRecords[0].values[0]": "tag=value"},
+		"CAA with a parameter of no value": caaOf(map[string]string{"dnsRecords[0].values[0]": "tag=value"},
 			"letsencrypt.org; validationmethods"),
-		"C1: CAA with a semicolon at the end": caaOf(map[string]string{"dnsRecords[0].values[0]": "tag=value"},
+		"CAA with a semicolon at the end": caaOf(map[string]string{"dnsRecords[0].values[0]": "tag=value"},
 			"letsencrypt.org; validationmethods=http-01;"),
-		"C1: CAA without quotes":        value("CAA", "0 issue letsencrypt.org", `flags tag "value"`),
-		"C1: CAA without flags":         value("CAA", `issue "letsencrypt.org"`, `flags tag "value"`),
-		"C1: CAA with a misspelled tag": value("CAA", `0 isue "letsencrypt.org"`, "issuewild"),
-		"C1: CAA with other flags":      value("CAA", `1 issue "letsencrypt.org"`, "128"),
-		"C1: MX without a priority":     value("MX", "mail.example.org.", "10 mail.example.org."),
-		"C1: MX with an address":        value("MX", "10 192.0.2.1", "priority and a host name"),
-		"C1: MX with a large priority":  value("MX", "65536 mail.example.org.", "priority"),
-		"C1: A with a name":             value("A", "www.example.org", "type CNAME"),
-		"C1: A with an IPv6 address":    value("A", "2001:db8::1", "not an IPv4 address"),
-		"C1: A with a block":            value("A", "192.0.2.0/24", "not an IPv4 address"),
-		"C1: A with zeros":              value("A", "192.0.2.007", "not an IPv4 address"),
-		"C1: AAAA with IPv4":            value("AAAA", "192.0.2.1", "not an IPv6 address"),
-		"C1: AAAA with a zone":          value("AAAA", "fe80::1%eth0", "not an IPv6 address"),
-		"C1: CNAME with an address":     value("CNAME", "192.0.2.1", "not a host name"),
-		"C1: CNAME with a URL":          value("CNAME", "https://example.com/", "not a host name"),
-		"C1: NS with an address":        value("NS", "192.0.2.1", "not a host name"),
-		"C1: SRV without a port":        value("SRV", "10 5 sip.example.org.", "10 5 5060 sip.example.org."),
-		"C1: TXT in quotes":             value("TXT", `"v=spf1 -all"`, "without them"),
-		"C1: TXT with umlauts":          value("TXT", "schön", "printable ASCII"),
-		"C1: TXT that is too long":      value("TXT", strings.Repeat("a", 4001), "4,000"),
-		"C1: a value twice":             record(`{"name": "a.example.org", "type": "A", "values": ["192.0.2.1", "192.0.2.1"]}`, map[string]string{"dnsRecords[0].values[1]": "Route 53 rejects"}),
-		"C1: a value twice, with a dot": record(`{"name": "example.org", "type": "MX", "values": ["10 a.example.org", "10 a.example.org."]}`, map[string]string{"dnsRecords[0].values[1]": "Route 53 rejects"}),
-		"C1: CNAME and another record":  record(`{"name": "a.example.org", "type": "CNAME", "values": ["b.example.org."]}, {"name": "a.example.org", "type": "TXT", "values": ["x"]}`, map[string]string{"dnsRecords[0].type": "cannot have a CNAME"}),
-		"C1: CNAME at the top": record(`{"name": "example.org", "type": "CNAME", "values": ["b.example.com."]}`,
+		"CAA without quotes":        value("CAA", "0 issue letsencrypt.org", `flags tag "value"`),
+		"CAA without flags":         value("CAA", `issue "letsencrypt.org"`, `flags tag "value"`),
+		"CAA with a misspelled tag": value("CAA", `0 isue "letsencrypt.org"`, "issuewild"),
+		"CAA with other flags":      value("CAA", `1 issue "letsencrypt.org"`, "128"),
+		"MX without a priority":     value("MX", "mail.example.org.", "10 mail.example.org."),
+		"MX with an address":        value("MX", "10 192.0.2.1", "priority and a host name"),
+		"MX with a large priority":  value("MX", "65536 mail.example.org.", "priority"),
+		"A with a name":             value("A", "www.example.org", "type CNAME"),
+		"A with an IPv6 address":    value("A", "2001:db8::1", "not an IPv4 address"),
+		"A with a block":            value("A", "192.0.2.0/24", "not an IPv4 address"),
+		"A with zeros":              value("A", "192.0.2.007", "not an IPv4 address"),
+		"AAAA with IPv4":            value("AAAA", "192.0.2.1", "not an IPv6 address"),
+		"AAAA with a zone":          value("AAAA", "fe80::1%eth0", "not an IPv6 address"),
+		"CNAME with an address":     value("CNAME", "192.0.2.1", "not a host name"),
+		"CNAME with a URL":          value("CNAME", "https://example.com/", "not a host name"),
+		"NS with an address":        value("NS", "192.0.2.1", "not a host name"),
+		"SRV without a port":        value("SRV", "10 5 sip.example.org.", "10 5 5060 sip.example.org."),
+		"TXT in quotes":             value("TXT", `"v=spf1 -all"`, "without them"),
+		"TXT with umlauts":          value("TXT", "schön", "printable ASCII"),
+		"TXT that is too long":      value("TXT", strings.Repeat("a", 4001), "4,000"),
+		"a value twice":             record(`{"name": "a.example.org", "type": "A", "values": ["192.0.2.1", "192.0.2.1"]}`, map[string]string{"dnsRecords[0].values[1]": "Route 53 rejects"}),
+		"a value twice, with a dot": record(`{"name": "example.org", "type": "MX", "values": ["10 a.example.org", "10 a.example.org."]}`, map[string]string{"dnsRecords[0].values[1]": "Route 53 rejects"}),
+		"CNAME and another record":  record(`{"name": "a.example.org", "type": "CNAME", "values": ["b.example.org."]}, {"name": "a.example.org", "type": "TXT", "values": ["x"]}`, map[string]string{"dnsRecords[0].type": "cannot have a CNAME"}),
+		"CNAME at the top": record(`{"name": "example.org", "type": "CNAME", "values": ["b.example.com."]}`,
 			map[string]string{"dnsRecords[0].type": "top of a zone"}, "domain", "www.example.org"),
-		"C1: CNAME at the top, co.uk": record(`{"name": "example.co.uk", "type": "CNAME", "values": ["b.example.com."]}`,
+		"CNAME at the top, co.uk": record(`{"name": "example.co.uk", "type": "CNAME", "values": ["b.example.com."]}`,
 			map[string]string{"dnsRecords[0].type": "top of a zone"}, "domain", "www.example.co.uk"),
-		"C1: CNAME for Grafana": record(`{"name": "monitoring.example.org", "type": "CNAME", "values": ["b.example.com."]}`,
+		"CNAME for Grafana": record(`{"name": "monitoring.example.org", "type": "CNAME", "values": ["b.example.com."]}`,
 			map[string]string{"dnsRecords[0].type": "cannot have a CNAME"}),
-		"C1: A for an alias": record(`{"name": "www.example.org", "type": "A", "values": ["192.0.2.1"]}`,
+		"A for an alias": record(`{"name": "www.example.org", "type": "A", "values": ["192.0.2.1"]}`,
 			map[string]string{"dnsRecords[0].name": "the site's own names"}, "aliases", `["www.example.org"]`),
-		"C1: NS for the site": record(`{"name": "www.example.org", "type": "NS", "values": ["ns1.example.com."]}`,
+		"NS for the site": record(`{"name": "www.example.org", "type": "NS", "values": ["ns1.example.com."]}`,
 			map[string]string{"dnsRecords[0].type": "delegates"}, "domain", "www.example.org"),
-		"C1: NS above the site": record(`{"name": "blog.example.org", "type": "NS", "values": ["ns1.example.com."]}`,
+		"NS above the site": record(`{"name": "blog.example.org", "type": "NS", "values": ["ns1.example.com."]}`,
 			map[string]string{"dnsRecords[0].type": "www.blog.example.org"}, "domain", "www.blog.example.org"),
-		"C1: NS at the top": record(`{"name": "example.org", "type": "NS", "values": ["ns1.example.com."]}`,
+		"NS at the top": record(`{"name": "example.org", "type": "NS", "values": ["ns1.example.com."]}`,
 			map[string]string{"dnsRecords[0].type": "top of a zone"}),
-		"C1: NS above a record": record(`{"name": "sub.example.org", "type": "NS", "values": ["ns1.example.com."]}, {"name": "a.sub.example.org", "type": "TXT", "values": ["x"]}`, map[string]string{"dnsRecords[0].type": "a.sub.example.org"}),
-		"C1: a record outside the zone": record(`{"name": "example.net", "type": "TXT", "values": ["x"]}`,
+		"NS above a record": record(`{"name": "sub.example.org", "type": "NS", "values": ["ns1.example.com."]}, {"name": "a.sub.example.org", "type": "TXT", "values": ["x"]}`, map[string]string{"dnsRecords[0].type": "a.sub.example.org"}),
+		"a record outside the zone": record(`{"name": "example.net", "type": "TXT", "values": ["x"]}`,
 			map[string]string{"dnsRecords[0].name": "outside of example.org"}),
-		"C1: a name with the same ending": record(`{"name": "myexample.org", "type": "TXT", "values": ["x"]}`,
+		"a name with the same ending": record(`{"name": "myexample.org", "type": "TXT", "values": ["x"]}`,
 			map[string]string{"dnsRecords[0].name": "outside of example.org"}),
-		"C1: a sibling in co.uk": record(`{"name": "other.co.uk", "type": "TXT", "values": ["x"]}`,
+		"a sibling in co.uk": record(`{"name": "other.co.uk", "type": "TXT", "values": ["x"]}`,
 			map[string]string{"dnsRecords[0].name": "outside of example.co.uk"}, "domain", "www.example.co.uk"),
-		"C1: an alias outside the zone": aliased(map[string]string{"aliases[1]": "outside of example.org"},
+		"an alias outside the zone": aliased(map[string]string{"aliases[1]": "outside of example.org"},
 			"www.example.org", "www.example.net"),
-		"C1: the alias monitoring": aliased(map[string]string{"aliases[0]": "the program's own pages"},
+		"the alias monitoring": aliased(map[string]string{"aliases[0]": "the program's own pages"},
 			"monitoring.example.org"),
-		"C1: the alias status": aliased(map[string]string{"aliases[0]": "the program's own pages"},
+		"the alias status": aliased(map[string]string{"aliases[0]": "the program's own pages"},
 			"status.example.org"),
-		"C3: a retention of 300 years":  set("metricsRetention", "300y", "at most 10y"),
-		"C3: a retention of many weeks": set("metricsRetention", "99999w", "at most 10y"),
-		"C3: half a gibibyte":           set("instanceType", "t4g.nano", "0.9 GiB"),
-		"C3: half a gibibyte, no Grafana": {
+		"a retention of 300 years":  set("metricsRetention", "300y", "at most 10y"),
+		"a retention of many weeks": set("metricsRetention", "99999w", "at most 10y"),
+		"half a gibibyte":           set("instanceType", "t4g.nano", "0.9 GiB"),
+		"half a gibibyte, no Grafana": {
 			change: map[string]string{"instanceType": "t3a.nano", "grafana": "false"},
 			errors: map[string]string{"instanceType": "1 GiB or more"},
 		},
-		"C3: a Mac":                             set("instanceType", "mac2.metal", "cannot boot Debian 13"),
-		"C3: the first generation":              set("instanceType", "m1.small", "cannot boot Debian 13"),
-		"C3: an address with a backslash":       set("acmeEmail", `a\b@example.org`, "not an e-mail address"),
-		"C3: an address that no file can hold":  set("acmeEmail", "o'$a@example.org", "cannot hold"),
-		"C3: an address in no domain":           set("acmeEmail", "ada@localhost", "not an e-mail address"),
-		"C3: an address with umlauts":           set("acmeEmail", "jürgen@example.org", "not an e-mail address"),
-		"C3: a directory that no file can hold": set("acmeDirectory", `https://acme.example.org/'$x`, "cannot hold"),
-		"C3: a name without room for monitoring": set("domain", strings.Repeat(strings.Repeat("a", 49)+".", 5)+"org",
+		"a Mac":                             set("instanceType", "mac2.metal", "cannot boot Debian 13"),
+		"the first generation":              set("instanceType", "m1.small", "cannot boot Debian 13"),
+		"an address with a backslash":       set("acmeEmail", `a\b@example.org`, "not an e-mail address"),
+		"an address that no file can hold":  set("acmeEmail", "o'$a@example.org", "cannot hold"),
+		"an address in no domain":           set("acmeEmail", "ada@localhost", "not an e-mail address"),
+		"an address with umlauts":           set("acmeEmail", "jürgen@example.org", "not an e-mail address"),
+		"a directory that no file can hold": set("acmeDirectory", `https://acme.example.org/'$x`, "cannot hold"),
+		"a name without room for monitoring": set("domain", strings.Repeat(strings.Repeat("a", 49)+".", 5)+"org",
 			"too long"),
-		"C3: more blocks than EC2 takes": set("sshAllowFrom", blocks(51), "at most 50"),
-		"C3: more keys than user data holds": set("admins",
+		"more blocks than EC2 takes": set("sshAllowFrom", blocks(51), "at most 50"),
+		"more keys than user data holds": set("admins",
 			fmt.Sprintf(`[{"name": "ada", "keys": [%q]}]`, publicKey(t)+strings.Repeat("x", 10000)), "EC2 takes 16384"),
-		"C3: a certificate in place of a key": {
+		"a certificate in place of a key": {
 			change: map[string]string{"admins": fmt.Sprintf(`[{"name": "ada", "keys": [%q]}]`, sshCertificate(t))},
 			errors: map[string]string{"admins[0].keys[0]": "is a certificate"},
 		},
 		"SPF that excludes all mail": record(`{"name": "example.org", "type": "TXT", "values": ["v=spf1 -all"]}`,
 			map[string]string{"dnsRecords[0].values[0]": "excludes mail"}, "smtpHost", relayed),
-		"C3: a block twice": {
+		"a block twice": {
 			change: map[string]string{"sshAllowFrom": `["192.0.2.7/32", "192.0.2.7/32"]`},
 			errors: map[string]string{"sshAllowFrom[1]": "EC2 rejects"},
 		},
 
-		"S3: preload without subdomains": {
+		"preload without subdomains": {
 			change: map[string]string{"hstsPreload": "true"},
 			errors: map[string]string{"hstsIncludeSubDomains": "with its subdomains only"},
 		},
-		"S3: preload for a month": {
+		"preload for a month": {
 			change: map[string]string{"hstsPreload": "true", "hstsIncludeSubDomains": "true", "hstsMaxAge": "2592000"},
 			errors: map[string]string{"hstsMaxAge": "a year"},
 		},
-		"S3: a negative age": set("hstsMaxAge", "-1", "from 0"),
+		"a negative age": set("hstsMaxAge", "-1", "from 0"),
 		"mail without TLS": {
 			change: map[string]string{"smtpHost": relayed, "smtpPort": "25"},
 			errors: map[string]string{"smtpPort": "blocked by AWS"},
@@ -265,11 +265,11 @@ func failingLate(t *testing.T) map[string]invalid {
 	}
 	for _, name := range strings.Fields(`operator sudo users backup games docker www-data messagebus polkitd sshd systemd-network systemd-anything
 		_chrony _apt adm staff nogroup input render kvm default site-agent shadow lp nobody tcpdump`) {
-		all["C2: an admin called "+name] = admin(t, name, "; write")
+		all["an admin called "+name] = admin(t, name, "; write")
 	}
-	all["C2: a name that is too long"] = admin(t, strings.Repeat("a", 33), "at most 32")
-	all["C2: a name that is a number"] = admin(t, "1000", "letter first")
-	all["C2: a name with a dot"] = admin(t, "ada.lovelace", "not a login name")
+	all["a name that is too long"] = admin(t, strings.Repeat("a", 33), "at most 32")
+	all["a name that is a number"] = admin(t, "1000", "letter first")
+	all["a name with a dot"] = admin(t, "ada.lovelace", "not a login name")
 	return all
 }
 
@@ -279,67 +279,67 @@ func TestValuesThatWouldFailLateAreRejected(t *testing.T) {
 
 func TestValidValuesCloseToRejectedOnesAreAccepted(t *testing.T) {
 	for name, change := range map[string]map[string]string{
-		"C1: other names' addresses": {
+		"other names' addresses": {
 			"dnsRecords": `[{"name": "a.example.org", "type": "AAAA", "values": ["2001:db8::1"]}, {"name": "a.example.org", "type": "A", "values": ["192.0.2.1", "192.0.2.2"]}]`,
 		},
-		"C1: CAA of the authority": {
+		"CAA of the authority": {
 			"dnsRecords": `[{"name": "example.org", "type": "CAA", "values": ["0 issue \"digicert.com\"", "0 issue \"letsencrypt.org; validationmethods=http-01\"", "0 iodef \"mailto:ada@example.org\""]}]`,
 		},
-		"C1: CAA of one account": {
+		"CAA of one account": {
 			"dnsRecords": "[" + caaRecord("letsencrypt.org;validationmethods=http-01 ; AccountURI = "+
 				"https://acme-v02.api.letsencrypt.org/acme/acct/1") + "]",
 		},
-		"C1: CAA of several methods": {
+		"CAA of several methods": {
 			"dnsRecords": "[" + caaRecord("letsencrypt.org; validationmethods=dns-01,http-01; cansignhttpexchanges=yes") + "]",
 		},
-		"C1: CAA of both environments": {
+		"CAA of both environments": {
 			"dnsRecords": "[" + caaRecord("letsencrypt.org; accounturi=https://acme-staging-v02.api.letsencrypt.org/acme/acct/1",
 				"letsencrypt.org; accounturi=https://acme-v02.api.letsencrypt.org/acme/acct/2") + "]",
 		},
-		"C1: CAA of another's account": {
+		"CAA of another's account": {
 			"dnsRecords": "[" + caaRecord("digicert.com; accounturi=https://acme.digicert.com/1; validationmethods=dns-01",
 				"letsencrypt.org") + "]",
 		},
-		"C1: CAA of wildcards by DNS": {
+		"CAA of wildcards by DNS": {
 			"dnsRecords": `[{"name": "example.org", "type": "CAA", "values": ["0 issuewild \"letsencrypt.org; validationmethods=dns-01\""]}]`,
 		},
-		"C1: CAA that allows no authority, and a space": {"dnsRecords": "[" + caaRecord("; ", "letsencrypt.org ;") + "]"},
-		"C1: CAA for wildcards": {
+		"CAA that allows no authority, and a space": {"dnsRecords": "[" + caaRecord("; ", "letsencrypt.org ;") + "]"},
+		"CAA for wildcards": {
 			"dnsRecords": `[{"name": "example.org", "type": "CAA", "values": ["0 issuewild \";\"", "128 issue \"LetsEncrypt.org\""]}]`,
 		},
-		"C1: CAA of another name": {
+		"CAA of another name": {
 			"dnsRecords": `[{"name": "a.example.org", "type": "CAA", "values": ["0 issue \"digicert.com\""]}]`,
 		},
-		"C1: CAA nearer to the site": {
+		"CAA nearer to the site": {
 			"domain":     "blog.example.org",
 			"dnsRecords": `[{"name": "example.org", "type": "CAA", "values": ["0 issue \"digicert.com\""]}, {"name": "blog.example.org", "type": "CAA", "values": ["0 issue \"letsencrypt.org\""]}]`,
 		},
-		"C1: CAA of another authority": {
+		"CAA of another authority": {
 			"acmeDirectory": "https://acme.zerossl.com/v2/DV90",
 			"dnsRecords":    `[{"name": "example.org", "type": "CAA", "values": ["0 issue \"sectigo.com\""]}]`,
 		},
-		"C1: mail, services, delegations": {
+		"mail, services, delegations": {
 			"dnsRecords": `[{"name": "example.org", "type": "MX", "values": ["10 mail.example.com", "20 b.example.com."]}, {"name": "_sip._tcp.example.org", "type": "SRV", "values": ["10 5 5060 sip.example.org."]}, {"name": "sub.example.org", "type": "NS", "values": ["ns1.example.com", "ns2.example.com"]}]`,
 		},
-		"C1: no mail": {
+		"no mail": {
 			"dnsRecords": `[{"name": "example.org", "type": "MX", "values": ["0 ."]}, {"name": "example.org", "type": "TXT", "values": ["a \"quoted\" word"]}]`,
 		},
-		"C1: the domain above the site": {
+		"the domain above the site": {
 			"domain":     "www.example.co.uk",
 			"aliases":    `["example.co.uk", "blog.example.co.uk"]`,
 			"dnsRecords": `[{"name": "example.co.uk", "type": "TXT", "values": ["x"]}, {"name": "_x._y.example.co.uk", "type": "CNAME", "values": ["_z.example.com."]}]`,
 		},
-		"C1: a name elsewhere, by hand": {"zoneId": "", "aliases": `["www.example.net"]`},
-		"C1: Grafana's name without it": {
+		"a name elsewhere, by hand": {"zoneId": "", "aliases": `["www.example.net"]`},
+		"Grafana's name without it": {
 			"grafana":    "false",
 			"dnsRecords": `[{"name": "monitoring.example.org", "type": "CNAME", "values": ["x.example.com."]}]`,
 		},
-		"C3: a dollar in an address": {"acmeEmail": "a$b@example.org"},
-		"C3: a quote in an address":  {"acmeEmail": "o'brien@example.org"},
-		"C3: ten years":              {"metricsRetention": "10y"},
-		"C3: one gibibyte":           {"instanceType": "t4g.micro", "grafana": "false"},
-		"S3: preload":                {"hstsPreload": "true", "hstsIncludeSubDomains": "true", "hstsMaxAge": "63072000"},
-		"a relay without a login":    {"smtpHost": relayed},
+		"a dollar in an address":  {"acmeEmail": "a$b@example.org"},
+		"a quote in an address":   {"acmeEmail": "o'brien@example.org"},
+		"ten years":               {"metricsRetention": "10y"},
+		"one gibibyte":            {"instanceType": "t4g.micro", "grafana": "false"},
+		"preload":                 {"hstsPreload": "true", "hstsIncludeSubDomains": "true", "hstsMaxAge": "63072000"},
+		"a relay without a login": {"smtpHost": relayed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inProject(t)
@@ -353,7 +353,7 @@ func TestValidValuesCloseToRejectedOnesAreAccepted(t *testing.T) {
 		})
 	}
 	for _, name := range []string{"admin", "debian", "ada-b_c1", strings.Repeat("a", 32), "x"} {
-		t.Run("C2: an admin called "+name, func(t *testing.T) {
+		t.Run("an admin called "+name, func(t *testing.T) {
 			inProject(t)
 			values := valid(t)
 			values["admins"] = fmt.Sprintf(`[{"name": %q, "keys": [%q]}]`, name, publicKey(t))
@@ -373,7 +373,7 @@ func TestNamesInRecordsEndWithADot(t *testing.T) {
 	require.Equal(t, []string{"10 mail.example.com.", "0 ."}, config.DNSRecords[1].Values)
 }
 
-func TestS3HSTSHasOnlyTheConfiguredDirectives(t *testing.T) {
+func TestHSTSHasOnlyTheConfiguredDirectives(t *testing.T) {
 	config := Defaults()
 	require.Equal(t, "max-age=31536000", config.HSTS())
 	config.HSTSIncludeSubDomains = true
@@ -383,14 +383,14 @@ func TestS3HSTSHasOnlyTheConfiguredDirectives(t *testing.T) {
 	require.Equal(t, "max-age=0", (&server.Settings{}).HSTS(), "max-age=0 revokes an earlier header")
 }
 
-func TestS8GrafanasNameBelongsToTheSiteIfItRuns(t *testing.T) {
+func TestGrafanasNameBelongsToTheSiteIfItRuns(t *testing.T) {
 	config := server.Settings{Domain: "example.org", Aliases: []string{"www.example.org"}, Grafana: true}
 	require.Equal(t, []string{"example.org", "www.example.org", "monitoring.example.org"}, config.Names())
 	config.Grafana = false
 	require.Equal(t, []string{"example.org", "www.example.org"}, config.Names())
 }
 
-func TestS10MailComesFromTheSiteByDefault(t *testing.T) {
+func TestMailComesFromTheSiteByDefault(t *testing.T) {
 	inProject(t)
 	values := valid(t)
 	values["smtpHost"] = relayed

@@ -51,7 +51,7 @@ func gnuOnly() map[string]*regexp.Regexp {
 }
 
 // Operators also deploy from macOS.
-func TestB11DeploymentScriptsNeedNoGNUTools(t *testing.T) {
+func TestDeploymentScriptsNeedNoGNUTools(t *testing.T) {
 	// These run only on Debian or in tests.
 	debianOnly := []string{"unpack.sh", "observatory.sh"}
 	scripts, err := filepath.Glob("*.sh")

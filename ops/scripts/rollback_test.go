@@ -114,7 +114,7 @@ func (r *rollbacks) state(t *testing.T) string {
 	return out + string(content)
 }
 
-func TestB10RollBackRestoresTheSite(t *testing.T) {
+func TestRollBackRestoresTheSite(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ project, site, siteDir string }{
 		"in a folder of the program":      {".", "site", ""},
@@ -147,7 +147,7 @@ func TestB10RollBackRestoresTheSite(t *testing.T) {
 	}
 }
 
-func TestB10RollBackRestoresASiteAtAnAbsolutePath(t *testing.T) {
+func TestRollBackRestoresASiteAtAnAbsolutePath(t *testing.T) {
 	t.Parallel()
 	r := newRollbacks(t, "infra", "blög site", "")
 	link := filepath.Join(t.TempDir(), "link")
@@ -167,7 +167,7 @@ func TestB10RollBackRestoresASiteAtAnAbsolutePath(t *testing.T) {
 	require.Equal(t, "page 0\npage 1\n", r.deployed(t))
 }
 
-func TestB10RollBackRefusesASiteOutsideTheRepository(t *testing.T) {
+func TestRollBackRefusesASiteOutsideTheRepository(t *testing.T) {
 	t.Parallel()
 	elsewhere := t.TempDir()
 	for name, test := range map[string]struct{ siteDir, link, message string }{
@@ -233,7 +233,7 @@ func withSubmodule(t *testing.T) (r *rollbacks, origin *machine) {
 	return r, origin
 }
 
-func TestB10RollBackRestoresSubmodules(t *testing.T) {
+func TestRollBackRestoresSubmodules(t *testing.T) {
 	t.Parallel()
 	r, _ := withSubmodule(t)
 	stdout, stderr, err := r.rollBack(t)
@@ -255,7 +255,7 @@ func TestB10RollBackRestoresSubmodules(t *testing.T) {
 	require.Equal(t, "first\nplain\n", r.deployed(t))
 }
 
-func TestB10RollBackRefusesToLoseWorkInASubmodule(t *testing.T) {
+func TestRollBackRefusesToLoseWorkInASubmodule(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		work    func(t *testing.T, r *rollbacks, site *machine)
@@ -288,7 +288,7 @@ func TestB10RollBackRefusesToLoseWorkInASubmodule(t *testing.T) {
 	}
 }
 
-func TestB10FailedRollBackRestoresTheCheckout(t *testing.T) {
+func TestFailedRollBackRestoresTheCheckout(t *testing.T) {
 	t.Parallel()
 	r, origin := withSubmodule(t)
 	clone := t.TempDir()
@@ -300,7 +300,7 @@ func TestB10FailedRollBackRestoresTheCheckout(t *testing.T) {
 	r.refused(t, "nothing was deployed, this checkout is unchanged")
 }
 
-func TestB10RollBackRefusesASubmoduleThatWasAFolder(t *testing.T) {
+func TestRollBackRefusesASubmoduleThatWasAFolder(t *testing.T) {
 	t.Parallel()
 	r, origin := withSubmodule(t)
 	for _, args := range [][]string{{"rm", "--quiet", "--cached", "site"}, {"rm", "--quiet", "-f", ".gitmodules"}} {
@@ -360,7 +360,7 @@ func pointer(digest string, size int) string {
 	return fmt.Sprintf("version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize %d\n", digest, size)
 }
 
-func TestB10RollBackFetchesFilesInLFS(t *testing.T) {
+func TestRollBackFetchesFilesInLFS(t *testing.T) {
 	t.Parallel()
 	r := withLFS(t, true)
 	_, stderr, err := r.rollBack(t)
@@ -381,7 +381,7 @@ func TestB10RollBackFetchesFilesInLFS(t *testing.T) {
 }
 
 // Otherwise, an empty folder or a pointer would be deployed.
-func TestB10DeploymentRefusesAnIncompleteCheckout(t *testing.T) {
+func TestDeploymentRefusesAnIncompleteCheckout(t *testing.T) {
 	t.Parallel()
 	deploy := func(t *testing.T, r *rollbacks) (stderr string) {
 		t.Helper()

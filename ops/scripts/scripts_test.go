@@ -120,7 +120,7 @@ func TestSmokeTestErrorNamesTheMismatch(t *testing.T) {
 }
 
 // macOS has neither dpkg-query nor apt-get.
-func TestB11RequiredToolsAreFoundWithoutDebianPackages(t *testing.T) {
+func TestRequiredToolsAreFoundWithoutDebianPackages(t *testing.T) {
 	m := newMachine(t)
 	m.env = []string{"PATH=" + m.bin}
 	for _, name := range []string{"bash", "id"} {
