@@ -69,6 +69,7 @@ func Run(ctx context.Context, runner run.Runner) error {
 		}
 		return nil
 	})
+	group.Go(func() error { return forgetResets(ctx, runner) })
 	group.Go(func() error { return https.ServePlain(ctx, imds.NewHandler(lookup), listener) })
 	return group.Wait()
 }

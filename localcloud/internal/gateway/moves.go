@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -112,9 +113,7 @@ func (r record) settle(
 // Connections to the new instance have a lifetime if that instance had the address before, and connections to the
 // old instance have one if an earlier call was killed.
 //
-// settle also drops the entries of connections that were reset. The kernel uses the entry of a connection that the
-// instance reset for a new connection from the same port, which would reach the old instance. Connections that the
-// old instance resets later keep their entries.
+// settle also drops the entries of connections that were reset before: see forgetResets.
 func (m move) settle(ctx context.Context, runner run.Runner, lifetime time.Duration) error {
 	const fixed = "FIXED_TIMEOUT"
 	type change struct {
@@ -150,6 +149,25 @@ func (m move) settle(ctx context.Context, runner run.Runner, lifetime time.Durat
 	}
 	return nil
 }
+
+// forgetResets drops the entry of each connection that is reset at an instance that no longer has the address, until
+// ctx ends. The kernel would use the entry for a new connection from the same port, which would reach that instance.
+func forgetResets(ctx context.Context, runner run.Runner) error {
+	mark := strconv.Itoa(resetMark)
+	_, err := runner.Run(ctx, run.Command{
+		Name: "conntrack", Args: []string{"--event", "--event-mask", "UPDATES", "--mark", mark},
+		Stream: onWrite(func() error { return conntrack(ctx, runner, "--delete", "--mark", mark) }),
+	})
+	if ctx.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("no more events of connections: %w", err)
+}
+
+// onWrite is called for each write.
+type onWrite func() error
+
+func (f onWrite) Write(p []byte) (int, error) { return len(p), f() }
 
 // dropConnections drops the established connections of an address, inbound and outbound.
 func dropConnections(ctx context.Context, runner run.Runner, address netip.Addr) error {

@@ -331,22 +331,60 @@ func TestInterruptedApplyCanBeRepeated(t *testing.T) {
 
 func TestNewConnectionFromThePortOfAResetOneReachesTheNewInstance(t *testing.T) {
 	n := newNetwork(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- forgetResets(ctx, inGateway{}) }()
+	defer func() {
+		cancel()
+		require.NoError(t, <-ended)
+	}()
+	require.Eventually(t, n.watchesConnections, 5*time.Second, tick/10)
+	reset := func(connection net.Conn) {
+		_, err := fmt.Fprintln(connection, "reset")
+		require.NoError(n.t, err)
+		_, err = connection.Read(make([]byte, 1))
+		require.ErrorIs(n.t, err, syscall.ECONNRESET)
+	}
+	requireNew := func(local net.Addr) {
+		again, err := n.dialFrom(local, outsideSpace, "tcp4", vip().String())
+		require.NoError(n.t, err)
+		defer again.Close()
+		require.Equal(n.t, "i-new", ask(again))
+	}
 	for _, move := range []cloud.Move{{}, {Connections: time.Minute}, {Connections: cloud.UntilEnd}} {
 		t.Run(fmt.Sprintf("%+v", move.Text()), func(t *testing.T) {
 			n.t = t
 			n.apply("i-old", "i-new", cloud.Move{})
-			reset := n.establish("tcp4", "i-old")
-			_, err := fmt.Fprintln(reset, "reset")
-			require.NoError(t, err)
-			_, err = reset.Read(make([]byte, 1))
-			require.ErrorIs(t, err, syscall.ECONNRESET)
+			before, after := n.establish("tcp4", "i-old"), n.establish("tcp4", "i-old")
+			reset(before)
 			n.apply("i-new", "i-old", move)
-			again, err := n.dialFrom(reset.LocalAddr(), outsideSpace, "tcp4", vip().String())
-			require.NoError(t, err)
-			defer again.Close()
-			require.Equal(t, "i-new", ask(again))
+			requireNew(before.LocalAddr())
+			if move.Connections == 0 {
+				return // no connection outlives the move
+			}
+			reset(after)
+			require.Eventually(t, n.noneReset, time.Second, tick/10)
+			requireNew(after.LocalAddr())
 		})
 	}
+}
+
+// watchesConnections reports that a program in the gateway's namespace receives events of Netfilter.
+func (n *network) watchesConnections() bool {
+	output, err := inGateway{}.Run(n.t.Context(), run.Command{Name: "cat", Args: []string{"/proc/net/netlink"}})
+	require.NoError(n.t, err)
+	return slices.ContainsFunc(strings.Split(string(output), "\n"), func(line string) bool {
+		columns := strings.Fields(line) // the second is the protocol, the fourth the groups
+		return len(columns) > 3 && columns[1] == strconv.Itoa(syscall.NETLINK_NETFILTER) && columns[3] != "00000000"
+	})
+}
+
+// noneReset reports that the gateway has no entry of a reset connection.
+func (n *network) noneReset() bool {
+	output, err := inGateway{}.Run(n.t.Context(), run.Command{
+		Name: "conntrack", Args: []string{"--dump", "--proto", "tcp", "--state", "CLOSE"},
+	})
+	return err == nil && len(output) == 0
 }
 
 func TestOutboundConnectionLastsAsConfigured(t *testing.T) {

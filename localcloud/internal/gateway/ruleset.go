@@ -18,6 +18,7 @@ const (
 	inside          = "vpc0"            // the bridge that the instances are attached to
 	metadataAddress = "169.254.169.254" // of the instance metadata service, the same in every VPC
 	maxPort         = 65535
+	resetMark       = 1 // of the connections that forgetResets drops
 )
 
 var (
@@ -62,6 +63,7 @@ func Ruleset(config cloud.GatewayConfig, state cloud.GatewayState, windows []win
 			add("inward", "%s : %s", eni.PublicIP, eni.PrivateIP)
 			add("outward", "%s : %s", eni.PrivateIP, eni.PublicIP)
 			add("public", "%s", eni.PrivateIP)
+			add("held", "%s . %s", eni.PublicIP, eni.PrivateIP)
 		}
 		for _, direction := range []struct {
 			name, address string
@@ -94,10 +96,11 @@ func Ruleset(config cloud.GatewayConfig, state cloud.GatewayState, windows []win
 		cloud.GatewayState
 		S3                        netip.Addr
 		Inside, Outside, Metadata string
+		ResetMark                 int
 		Elements                  map[string][]string
 		Chains                    []chain
 		Diverts                   []divert
-	}{config, state, cloud.S3Address(), inside, outside, metadataAddress, elements, chains, diverts})
+	}{config, state, cloud.S3Address(), inside, outside, metadataAddress, resetMark, elements, chains, diverts})
 }
 
 // render executes a template of this package.
