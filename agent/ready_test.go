@@ -23,6 +23,7 @@ import (
 	"immutable-infra/agent/internal/certificates/certificatestest"
 	"immutable-infra/agent/internal/engine/enginetest"
 	"immutable-infra/agent/internal/release/releasetest"
+	"immutable-infra/internal/testtool"
 )
 
 // Scripts that stand in for Docker and systemd on a healthy server.
@@ -40,7 +41,7 @@ printf 'Id=agent-watch.service\nLoadState=loaded\nActiveState=active\nSubState=r
 // install installs a script that shadows a program of the machine.
 func install(t *testing.T, dir, name, script string) {
 	t.Helper()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755))
+	testtool.WriteProgram(t, filepath.Join(dir, name), "#!/bin/sh\n"+script+"\n")
 }
 
 // readyServer is a server that is ready.

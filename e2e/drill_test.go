@@ -33,7 +33,7 @@ func TestRestoreDrill(t *testing.T) {
 	// The script stands in for Pulumi, which prints the names of the bucket and its region.
 	script := fmt.Sprintf("#!/bin/sh\ncase $1 in stack) echo %s;; config) echo %s;; esac\n", serveragent.Bucket,
 		s3server.Region)
-	require.NoError(t, os.WriteFile(filepath.Join(tools, "pulumi"), []byte(script), 0o755))
+	testtool.WriteProgram(t, filepath.Join(tools, "pulumi"), script)
 
 	var report struct {
 		Server       string

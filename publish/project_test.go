@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"immutable-infra/internal/testtool"
 	"immutable-infra/server/manifest"
 )
 
@@ -82,7 +83,7 @@ func fakeTools(t *testing.T, scripts map[string]string) {
 	t.Helper()
 	bin := t.TempDir()
 	for name, script := range scripts {
-		require.NoError(t, os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/bash\n"+script), 0o755))
+		testtool.WriteProgram(t, filepath.Join(bin, name), "#!/bin/bash\n"+script)
 	}
 	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
 }

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"immutable-infra/internal/testtool"
 )
 
 // boundedWork runs the script bounded with its own directory.
@@ -29,7 +31,7 @@ func newBoundedWork(t *testing.T) *boundedWork {
 	w := &boundedWork{T: t, script: filepath.Join(t.TempDir(), "bounded"), dir: t.TempDir()}
 	script, err := files.ReadFile("files/bounded")
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(w.script, script, 0o755))
+	testtool.WriteProgram(t, w.script, string(script))
 	return w
 }
 
@@ -302,7 +304,7 @@ func TestANewServerWaitsForTheOldOneToHandOver(t *testing.T) {
 func TestUpdateCommandsRunInAShell(t *testing.T) {
 	w := newBoundedWork(t)
 	programs := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(programs, "sudo"), []byte("#!/bin/bash\nprintf '%s|' \"$@\"\n"), 0o755))
+	testtool.WriteProgram(t, filepath.Join(programs, "sudo"), "#!/bin/bash\nprintf '%s|' \"$@\"\n")
 	w.environment = []string{"PATH=" + programs + ":" + os.Getenv("PATH")}
 	for command, args := range map[string]string{
 		ProvisionCommand(

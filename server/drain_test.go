@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"immutable-infra/internal/testtool"
 )
 
 // drainLimit is how long requests in progress may take after the shutdown has started.
@@ -265,7 +267,7 @@ stop) kill -TERM %[1]d; while kill -0 %[1]d 2>/dev/null; do sleep 0.05; done ;;
 kill) kill -KILL %[1]d ;;
 esac
 `, s.process.Pid)
-	require.NoError(s, os.WriteFile(filepath.Join(dir, "docker"), []byte(docker), 0o755))
+	testtool.WriteProgram(s, filepath.Join(dir, "docker"), docker)
 	_, port, err := net.SplitHostPort(s.address)
 	require.NoError(s, err)
 	command := exec.CommandContext(s.Context(), "bash", path, "site-traefik-1", port)

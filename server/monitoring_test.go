@@ -66,7 +66,7 @@ func (c container) start(t *testing.T) (arguments string, err error) {
 	for program, script := range map[string]string{
 		c.program: printArgs + c.script, "promtool": printArgs, "busybox": busybox,
 	} {
-		require.NoError(t, os.WriteFile(filepath.Join(programs, program), []byte("#!/bin/sh\n"+script), 0o755))
+		testtool.WriteProgram(t, filepath.Join(programs, program), "#!/bin/sh\n"+script)
 	}
 
 	// A container's signals have their default actions. Make sure of that whatever this test inherited: Go's child
@@ -421,7 +421,7 @@ func (s *measuredServer) docker(script string) {
 
 func (s *measuredServer) program(name, script string) {
 	s.Helper()
-	require.NoError(s, os.WriteFile(filepath.Join(s.programs, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755))
+	testtool.WriteProgram(s, filepath.Join(s.programs, name), "#!/bin/sh\n"+script+"\n")
 }
 
 // cgroup creates the cgroup of a container or a service.

@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"immutable-infra/internal/testtool"
 )
 
 // relay is an SMTP server on this machine. It accepts mail only after a login over TLS.
@@ -486,7 +488,7 @@ func TestMailPassesThroughWithoutBeingRead(t *testing.T) {
 func TestScriptsOpenURLsOnlyWithANetwork(t *testing.T) {
 	for internal, fopen := range map[string]string{"true": "Off", "false": "On", "": "Off"} {
 		dir := t.TempDir()
-		require.NoError(t, os.WriteFile(filepath.Join(dir, "php-fpm8.4"), []byte("#!/bin/sh\necho \"$*\"\n"), 0o755))
+		testtool.WriteProgram(t, filepath.Join(dir, "php-fpm8.4"), "#!/bin/sh\necho \"$*\"\n")
 		for path, text := range map[string]string{"certs/ca-certificates.crt": "system\n", "acme/acme-ca.pem": "acme\n"} {
 			path = filepath.Join(dir, "etc", "ssl", path)
 			require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))

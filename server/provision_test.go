@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"immutable-infra/internal/testtool"
 )
 
 // provisionedServer runs the script provision with stand-ins for a server's programs, which record their calls and
@@ -26,7 +28,7 @@ func newProvisionedServer(t *testing.T) *provisionedServer {
 	s := &provisionedServer{T: t, bundle: t.TempDir(), programs: t.TempDir(), calls: filepath.Join(t.TempDir(), "calls")}
 	script, err := files.ReadFile("files/provision")
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join(s.bundle, "provision"), script, 0o755))
+	testtool.WriteProgram(t, filepath.Join(s.bundle, "provision"), string(script))
 	for _, name := range []string{
 		"cloud-init", "install", "chgrp", "chmod", "systemctl", "journalctl", "systemd-run", "docker", "agent",
 	} {
@@ -39,7 +41,7 @@ func newProvisionedServer(t *testing.T) *provisionedServer {
 func (s *provisionedServer) install(name, script string) {
 	s.Helper()
 	text := "#!/bin/bash\necho \"" + name + " $*\" >>" + s.calls + "\n" + script + "\n"
-	require.NoError(s, os.WriteFile(filepath.Join(s.programs, name), []byte(text), 0o755))
+	testtool.WriteProgram(s, filepath.Join(s.programs, name), text)
 }
 
 // provision runs the script and returns its output, the recorded calls, and its error.

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"immutable-infra/internal/testtool"
 )
 
 func TestUnitsAreValid(t *testing.T) {
@@ -57,9 +59,8 @@ func TestServerWithoutTheVIPShutsDownAnHourAfterItsBoot(t *testing.T) {
 	dir := t.TempDir()
 	calls := filepath.Join(dir, "calls")
 	for name, status := range map[string]string{"systemctl": "0", "id": "0", "userdel": "1", "rm": "0", "sed": "0"} {
-		require.NoError(t,
-			os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\necho \""+name+" $*\" >>"+calls+"\nexit "+status+"\n"),
-				0o755))
+		script := "#!/bin/sh\necho \"" + name + " $*\" >>" + calls + "\nexit " + status + "\n"
+		testtool.WriteProgram(t, filepath.Join(dir, name), script)
 	}
 	remove := exec.CommandContext(t.Context(), "/bin/bash", "boot/bootstrap-remove")
 	remove.Env = []string{"PATH=" + dir + ":" + os.Getenv("PATH")}

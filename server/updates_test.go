@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"immutable-infra/internal/testtool"
 )
 
 // updatingServer is a server on which apt-get and docker are scripts that record their calls.
@@ -42,7 +44,7 @@ esac`)
 func (s updatingServer) program(name, script string) {
 	s.Helper()
 	text := "#!/bin/bash\necho \"" + name + " $*\" >>" + s.programs + "/calls\n" + script + "\n"
-	require.NoError(s, os.WriteFile(filepath.Join(s.programs, name), []byte(text), 0o755))
+	testtool.WriteProgram(s, filepath.Join(s.programs, name), text)
 }
 
 func (s updatingServer) count() (output string, err error) {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"immutable-infra/internal/testtool"
 )
 
 // newClient returns a client with credentials and one additional environment variable.
@@ -28,7 +30,7 @@ func newClient(t *testing.T, variable, value string) *Client {
 func awsCLI(t *testing.T, script string) {
 	t.Helper()
 	bin := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(bin, "aws"), []byte("#!/bin/bash\n"+script), 0o755))
+	testtool.WriteProgram(t, filepath.Join(bin, "aws"), "#!/bin/bash\n"+script)
 	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
 }
 

@@ -1,10 +1,11 @@
-// Package testtool finds the programs that tests need, and runs an S3 server.
+// Package testtool finds or writes the programs that tests need, and runs an S3 server.
 package testtool
 
 import (
 	"errors"
 	"os"
 	"os/exec"
+	"syscall"
 	"testing"
 )
 
@@ -42,4 +43,16 @@ func Named(t testing.TB, variable string) string {
 		Missing(t, "%s is not set: run make tools, and see CONTRIBUTING.md for its value", variable)
 	}
 	return path
+}
+
+// WriteProgram creates a program. The test, and the tests that run at the same time, may start programs at once.
+func WriteProgram(t testing.TB, path, content string) {
+	t.Helper()
+	// A process that is forked meanwhile would have the file open for writing until it executes its own program. As
+	// long as one does, the kernel refuses to execute this one ("text file busy").
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	if err := os.WriteFile(path, []byte(content), 0o755); err != nil {
+		t.Fatal(err)
+	}
 }

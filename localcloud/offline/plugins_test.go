@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"immutable-infra/internal/testtool"
 	"immutable-infra/localcloud/internal/run"
 	"immutable-infra/localcloud/internal/state"
 )
@@ -76,7 +77,7 @@ func TestUsersOwnPluginIsUsed(t *testing.T) {
 	require.NoError(t, err)
 	real := filepath.Join(user, ".pulumi", "plugins", "resource-tls-v5.2.0")
 	require.NoError(t, os.MkdirAll(real, 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(real, "pulumi-resource-tls"), []byte("#!/bin/sh\n"), 0o755))
+	testtool.WriteProgram(t, filepath.Join(real, "pulumi-resource-tls"), "#!/bin/sh\n")
 	require.NoError(t, tools.Plugins(t.Context()))
 	target, err := os.Readlink(filepath.Join(tools.Home.Pulumi(), "plugins", "resource-tls-v5.2.0"))
 	require.NoError(t, err)

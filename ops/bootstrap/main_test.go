@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"immutable-infra/internal/testtool"
 	"immutable-infra/ops/bootstrap/internal/awstest"
 )
 
@@ -42,14 +43,14 @@ func newCheckout(t *testing.T, rest string) *checkout {
 	bin := t.TempDir()
 	c.stacks, c.calls = filepath.Join(bin, "stacks"), filepath.Join(bin, "calls")
 	c.setStacks()
-	require.NoError(t, os.WriteFile(filepath.Join(bin, "pulumi"), []byte(`#!/bin/bash
+	testtool.WriteProgram(t, filepath.Join(bin, "pulumi"), `#!/bin/bash
 set -euo pipefail
 echo "$PWD $PULUMI_BACKEND_URL $*" >>"$CALLS"
 case "$1 $2" in
   "stack ls") printf '[%s]' "$(sed 's/.*/{"name": "&"}/' "$STACKS" | paste -sd,)" ;;
   "stack init") echo "$3" >>"$STACKS" ;;
 esac
-`), 0o755))
+`)
 	t.Setenv("CALLS", c.calls)
 	t.Setenv("STACKS", c.stacks)
 	t.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))

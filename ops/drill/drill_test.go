@@ -42,9 +42,7 @@ esac`)
 // program creates a script.
 func (s *site) program(name, script string) {
 	s.t.Helper()
-	if err := os.WriteFile(filepath.Join(s.dir, name), []byte("#!/bin/sh\nset -e\n"+script+"\n"), 0o755); err != nil {
-		s.t.Fatal(err)
-	}
+	testtool.WriteProgram(s.t, filepath.Join(s.dir, name), "#!/bin/sh\nset -e\n"+script+"\n")
 }
 
 // agent creates an agent that restores a good backup with the given properties.

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"immutable-infra/internal/testsite"
+	"immutable-infra/internal/testtool"
 )
 
 // address is a TCP proxy in front of two servers, like an Elastic IP. It moves after it has accepted a number of
@@ -151,7 +152,7 @@ esac`, encoded, dir))
 
 func script(t *testing.T, dir, name, lines string) {
 	t.Helper()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+lines+"\n"), 0o755))
+	testtool.WriteProgram(t, filepath.Join(dir, name), "#!/bin/sh\n"+lines+"\n")
 }
 
 // measureWith runs the command with environment variables.

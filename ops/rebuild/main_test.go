@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"immutable-infra/internal/testtool"
 )
 
 const testStack = `# The stack that a change is tried on.
@@ -36,7 +38,7 @@ func project(t *testing.T, images string) (calls func() string) {
 	require.NoError(t, os.WriteFile("Pulumi.production.yaml", []byte(productionStack), 0o644))
 	bin := t.TempDir()
 	script := fmt.Sprintf("#!/bin/sh\necho \"$*\" >>%s/calls\n%s\n", bin, images)
-	require.NoError(t, os.WriteFile(filepath.Join(bin, "aws"), []byte(script), 0o755))
+	testtool.WriteProgram(t, filepath.Join(bin, "aws"), script)
 	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
 	return func() string {
 		content, err := os.ReadFile(filepath.Join(bin, "calls"))

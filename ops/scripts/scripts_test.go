@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"immutable-infra/internal/testsite"
+	"immutable-infra/internal/testtool"
 )
 
 // machine is a script's environment, with fake programs first on the PATH.
@@ -34,7 +35,7 @@ func newMachine(t *testing.T) *machine {
 // program creates a fake program from a shell script.
 func (m *machine) program(t *testing.T, name, script string) {
 	t.Helper()
-	require.NoError(t, os.WriteFile(filepath.Join(m.bin, name), []byte("#!/bin/sh\nset -e\n"+script+"\n"), 0o755))
+	testtool.WriteProgram(t, filepath.Join(m.bin, name), "#!/bin/sh\nset -e\n"+script+"\n")
 }
 
 // run runs a script of this directory.
@@ -296,11 +297,11 @@ func checkout(t *testing.T) *machine {
 		content, err := os.ReadFile(script)
 		require.NoError(t, err)
 		require.NoError(t, os.MkdirAll(filepath.Join(m.dir, "ops", "scripts"), 0o755))
-		require.NoError(t, os.WriteFile(filepath.Join(m.dir, "ops", "scripts", script), content, 0o755))
+		testtool.WriteProgram(t, filepath.Join(m.dir, "ops", "scripts", script), string(content))
 	}
 	calls := filepath.Join(m.bin, "calls")
 	smoke := fmt.Sprintf("#!/bin/sh\necho \"smoke $1\" >>%[1]s\ncase \"smoke $1\" in $FAILS) exit 1;; esac\n", calls)
-	require.NoError(t, os.WriteFile(filepath.Join(m.dir, "ops", "scripts", "smoke.sh"), []byte(smoke), 0o755))
+	testtool.WriteProgram(t, filepath.Join(m.dir, "ops", "scripts", "smoke.sh"), smoke)
 	m.program(t, "pulumi", fmt.Sprintf("echo \"$*\" >>%[1]s\ncase \"$*\" in $FAILS) exit 1;; esac", calls))
 	for _, stack := range []string{"test", "production"} {
 		require.NoError(t, os.WriteFile(filepath.Join(m.dir, "Pulumi."+stack+".yaml"), []byte("config: {}\n"), 0o644))

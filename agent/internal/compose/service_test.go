@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"immutable-infra/internal/testtool"
 )
 
 // docker replaces Docker by a program that records its calls, and then runs the script. It returns a service, and
@@ -17,7 +19,7 @@ func docker(t *testing.T, name, script string) (service Service, calls func() []
 	programs, project := t.TempDir(), t.TempDir()
 	noted := filepath.Join(project, "calls")
 	text := "#!/bin/sh\necho \"$*\" >>calls\n" + script + "\n"
-	require.NoError(t, os.WriteFile(filepath.Join(programs, "docker"), []byte(text), 0o755))
+	testtool.WriteProgram(t, filepath.Join(programs, "docker"), text)
 	t.Setenv("PATH", programs+":"+os.Getenv("PATH"))
 	return Service{Project: project, Name: name}, func() []string {
 		text, err := os.ReadFile(noted)

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"immutable-infra/internal/testtool"
 )
 
 // startProgram starts a program at the given path that waits for its standard input. The channel receives its result.
@@ -17,7 +19,7 @@ func startProgram(t *testing.T, path, verb string) (exited <-chan error) {
 	content, err := os.ReadFile(bash)
 	require.NoError(t, err)
 	if _, err := os.Stat(path); err != nil {
-		require.NoError(t, os.WriteFile(path, content, 0o755))
+		testtool.WriteProgram(t, path, string(content))
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(path), verb), []byte("read -r line\n"), 0o644))
 	command := exec.Command(path, verb)

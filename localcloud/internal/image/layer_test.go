@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"immutable-infra/internal/testtool"
 	"immutable-infra/localcloud/internal/state"
 )
 
@@ -97,7 +98,7 @@ func TestTraefikEntrypointHandlesArgumentsLikeUpstream(t *testing.T) {
 	dir := t.TempDir()
 	// Each program prints its name and its arguments.
 	for _, name := range []string{"traefik", "other"} {
-		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\necho \""+name+" $*\"\n"), 0o755))
+		testtool.WriteProgram(t, filepath.Join(dir, name), "#!/bin/sh\necho \""+name+" $*\"\n")
 	}
 	for arguments, want := range map[string]string{
 		"":                               "traefik ",
