@@ -106,8 +106,8 @@ func (p *project) offer(t *testing.T, visitors load.Visitors) (perSecond float64
 }
 
 // capacity returns the number of requests per second that the server can answer. It doubles the rate, beginning with
-// least, until two consecutive rates raise that number by less than a tenth each. The rate at which most were served may
-// owe that to chance, so the result is the mean of two further measurements at that rate.
+// least, until two consecutive rates raise that number by less than a tenth each. The best of these measurements may be
+// due to chance, so the result is the mean of two further ones at its rate.
 func (p *project) capacity(t *testing.T, least int, visitors func(rate int) load.Visitors) float64 {
 	t.Helper()
 	offer := func(rate int) float64 {
