@@ -62,9 +62,10 @@ func restartLoop() lateFault {
 		name: "a container in a restart loop",
 		command: "for i in 1 2 3; do " +
 			"sudo kill -KILL $(sudo docker inspect --format '{{.State.Pid}}' site-nginx-exporter-1); " +
-			// Docker does not notice at once. Until then, the PID would be 0, which means every process of this session.
-			"until [ \"$(sudo docker inspect --format '{{.RestartCount}} {{.State.Running}}' site-nginx-exporter-1)\" " +
-			"= \"$i true\" ]; do :; done; " +
+			// Docker does not notice at once, and then waits before it restarts the container, with the PID 0, which would
+			// mean every process of this session. Meanwhile, State.Running is true, but State.Status is "restarting".
+			"until [ \"$(sudo docker inspect --format '{{.RestartCount}} {{.State.Status}}' site-nginx-exporter-1)\" " +
+			"= \"$i running\" ]; do :; done; " +
 			"done",
 		reason: `containers restarted [23] times`,
 	}
