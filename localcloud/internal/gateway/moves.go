@@ -152,11 +152,13 @@ func (m move) settle(ctx context.Context, runner run.Runner, lifetime time.Durat
 
 // forgetResets drops the entry of each connection that is reset at an instance that no longer has the address, until
 // ctx ends. The kernel would use the entry for a new connection from the same port, which would reach that instance.
+//
+// The kernel drops events that are not read in time. Therefore, the ruleset limits them to marks (ct event).
 func forgetResets(ctx context.Context, runner run.Runner) error {
 	mark := strconv.Itoa(resetMark)
 	_, err := runner.Run(ctx, run.Command{
 		Name: "conntrack", Args: []string{"--event", "--event-mask", "UPDATES", "--mark", mark},
-		Stream: onWrite(func() error { return conntrack(ctx, runner, "--delete", "--mark", mark) }),
+		Stream: writeFunc(func([]byte) error { return conntrack(ctx, runner, "--delete", "--mark", mark) }),
 	})
 	if ctx.Err() != nil {
 		return nil
@@ -164,10 +166,10 @@ func forgetResets(ctx context.Context, runner run.Runner) error {
 	return fmt.Errorf("no more events of connections: %w", err)
 }
 
-// onWrite is called for each write.
-type onWrite func() error
+// writeFunc is called for each write.
+type writeFunc func(p []byte) error
 
-func (f onWrite) Write(p []byte) (int, error) { return len(p), f() }
+func (f writeFunc) Write(p []byte) (int, error) { return len(p), f(p) }
 
 // dropConnections drops the established connections of an address, inbound and outbound.
 func dropConnections(ctx context.Context, runner run.Runner, address netip.Addr) error {

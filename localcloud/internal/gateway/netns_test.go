@@ -339,12 +339,6 @@ func TestNewConnectionFromThePortOfAResetOneReachesTheNewInstance(t *testing.T) 
 		require.NoError(t, <-ended)
 	}()
 	require.Eventually(t, n.watchesConnections, 5*time.Second, tick/10)
-	reset := func(connection net.Conn) {
-		_, err := fmt.Fprintln(connection, "reset")
-		require.NoError(n.t, err)
-		_, err = connection.Read(make([]byte, 1))
-		require.ErrorIs(n.t, err, syscall.ECONNRESET)
-	}
 	requireNew := func(local net.Addr) {
 		again, err := n.dialFrom(local, outsideSpace, "tcp4", vip().String())
 		require.NoError(n.t, err)
@@ -356,17 +350,49 @@ func TestNewConnectionFromThePortOfAResetOneReachesTheNewInstance(t *testing.T) 
 			n.t = t
 			n.apply("i-old", "i-new", cloud.Move{})
 			before, after := n.establish("tcp4", "i-old"), n.establish("tcp4", "i-old")
-			reset(before)
+			n.reset(before)
 			n.apply("i-new", "i-old", move)
 			requireNew(before.LocalAddr())
 			if move.Connections == 0 {
 				return // no connection outlives the move
 			}
-			reset(after)
+			n.reset(after)
 			require.Eventually(t, n.noneReset, time.Second, tick/10)
 			requireNew(after.LocalAddr())
 		})
 	}
+}
+
+func TestKernelReportsOnlyResetConnections(t *testing.T) {
+	n := newNetwork(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	events, ended := make(chan string, 10), make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, err := inGateway{}.Run(ctx, run.Command{
+			Name: "conntrack", Args: []string{"--event", "--event-mask", "UPDATES"},
+			Stream: writeFunc(func(line []byte) error { events <- string(line); return nil }),
+		})
+		if ctx.Err() == nil {
+			t.Error(err)
+		}
+	}()
+	defer func() { cancel(); <-ended }()
+	require.Eventually(t, n.watchesConnections, 5*time.Second, tick/10)
+	n.apply("i-old", "i-new", cloud.Move{})
+	connection := n.establish("tcp4", "i-old")
+	n.apply("i-new", "i-old", cloud.Move{Connections: cloud.UntilEnd})
+	n.reset(connection)
+	require.Contains(t, <-events, fmt.Sprintf("mark=%d", resetMark), "the first event")
+}
+
+// reset makes the server reset a connection.
+func (n *network) reset(connection net.Conn) {
+	n.t.Helper()
+	_, err := fmt.Fprintln(connection, "reset")
+	require.NoError(n.t, err)
+	_, err = connection.Read(make([]byte, 1))
+	require.ErrorIs(n.t, err, syscall.ECONNRESET)
 }
 
 // watchesConnections reports that a program in the gateway's namespace receives events of Netfilter.
