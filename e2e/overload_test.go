@@ -31,7 +31,7 @@ const (
 // can.
 func TestOverload(t *testing.T) {
 	if os.Getenv("E2E") != "overload" {
-		t.Skip("needs a local cloud that is up and takes 40 minutes: make test-overload")
+		t.Skip("needs a local cloud that is up and takes half an hour to 40 minutes: make test-overload")
 	}
 	p := root(t)
 	p.loadEnv(t)
