@@ -224,7 +224,7 @@ func wayBackMoments() []wayBackMoment {
 // the way back.
 func TestBake(t *testing.T) {
 	if os.Getenv("E2E") != "bake" {
-		t.Skip("needs a local cloud that is up and takes two to three hours: make test-bake")
+		t.Skip("needs a local cloud that is up and takes one and a half to three hours: make test-bake")
 	}
 	p := root(t)
 	p.loadEnv(t)

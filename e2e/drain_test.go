@@ -42,7 +42,7 @@ const (
 // TestDrain downloads from a server while another one replaces it.
 func TestDrain(t *testing.T) {
 	if os.Getenv("E2E") != "drain" {
-		t.Skip("needs a local cloud that is up and takes ten minutes: make test-drain")
+		t.Skip("needs a local cloud that is up and takes five to ten minutes: make test-drain")
 	}
 	p := root(t)
 	p.loadEnv(t)
