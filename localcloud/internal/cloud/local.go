@@ -218,23 +218,25 @@ func (l *Local) Down(ctx context.Context) error {
 	return nil
 }
 
+// removeAll removes localcloud's containers, networks, volumes and images from an engine.
 func (l *Local) removeAll(ctx context.Context, docker dockerd.Docker, own bool) error {
 	containers, err := docker.Run(ctx, "ps", "--all", "--quiet", "--filter", "label="+l.homeLabel())
 	if err == nil {
 		err = docker.Remove(ctx, strings.Fields(containers)...)
 	}
-	kinds := []struct {
+	if own {
+		// The rest is deleted with the engine. Docker sometimes refuses to remove a network shortly after its containers:
+		// it "has active endpoints".
+		return err
+	}
+	for _, kind := range []struct {
 		format string
 		remove []string
 	}{
 		{"{{.ID}}", []string{"network", "rm"}},
 		{"{{.Name}}", []string{"volume", "rm"}},
 		{"{{.Repository}}:{{.Tag}}", []string{"image", "rm", "--force"}},
-	}
-	if own {
-		kinds = kinds[:2] // the images are deleted with the engine
-	}
-	for _, kind := range kinds {
+	} {
 		var output string
 		if err == nil {
 			output, err = docker.Run(ctx, kind.remove[0], "ls", "--filter", "label="+l.homeLabel(), "--format", kind.format)
