@@ -67,6 +67,11 @@ func load(
 	if _, err := runner.Run(ctx, load); err != nil {
 		return record{}, err
 	}
+	// The kernel has this setting once a ruleset with connections is loaded.
+	forget := run.Command{Name: "tee", Args: []string{closeTimeout}, Stdin: strings.NewReader("0")}
+	if _, err := runner.Run(ctx, forget); err != nil {
+		return record{}, err
+	}
 	if err := dropAddresses(ctx, runner, after.Holders); err != nil {
 		return record{}, err
 	}

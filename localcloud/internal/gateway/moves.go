@@ -112,8 +112,6 @@ func (r record) settle(
 // A lifetime cannot be changed, so settle drops entries that have one, and their next packet creates them again.
 // Connections to the new instance have a lifetime if that instance had the address before, and connections to the
 // old instance have one if an earlier call was killed.
-//
-// settle also drops the entries of connections that were reset before: see forgetResets.
 func (m move) settle(ctx context.Context, runner run.Runner, lifetime time.Duration) error {
 	const fixed = "FIXED_TIMEOUT"
 	type change struct {
@@ -122,9 +120,6 @@ func (m move) settle(ctx context.Context, runner run.Runner, lifetime time.Durat
 	}
 	limited := []string{"--delete", "--status", fixed}
 	changes := []change{{m.to, limited}, {m.from, limited}}
-	if lifetime != 0 {
-		changes = append(changes, change{m.from, []string{"--delete", "--proto", "tcp", "--state", "CLOSE"}})
-	}
 	switch lifetime {
 	case cloud.UntilEnd:
 	case 0:
@@ -150,8 +145,13 @@ func (m move) settle(ctx context.Context, runner run.Runner, lifetime time.Durat
 	return nil
 }
 
+// closeTimeout is the kernel's setting of how long the entry of a reset connection lasts, in seconds. The kernel would
+// use the entry for a new connection from the same port, which would reach the instance that had the address when the
+// first one began. 0 also applies to resets after which the kernel is not certain that the connection ended.
+const closeTimeout = "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_close"
+
 // forgetResets drops the entry of each connection that is reset at an instance that no longer has the address, until
-// ctx ends. The kernel would use the entry for a new connection from the same port, which would reach that instance.
+// ctx ends: closeTimeout does not apply to connections that have a lifetime.
 //
 // The kernel drops events that are not read in time. Therefore, the ruleset limits them to marks (ct event).
 func forgetResets(ctx context.Context, runner run.Runner) error {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"immutable-infra/internal/testtool"
 	"immutable-infra/internal/testtool/netns"
@@ -87,7 +88,7 @@ func newNetwork(t *testing.T) *network {
 }
 
 // serveID answers each line with the ID, over TCP and UDP, until the test ends. After the line "reset", it resets the
-// connection.
+// connection; after "late", it answers after a tick, and resets the connection after another.
 func serveID(t *testing.T, space, id string) {
 	t.Helper()
 	netns.In(t, space, func() {
@@ -109,7 +110,13 @@ func serveID(t *testing.T, space, id string) {
 				go func() {
 					defer connection.Close()
 					for lines := bufio.NewScanner(connection); lines.Scan(); {
-						if lines.Text() == "reset" {
+						late := lines.Text() == "late"
+						if late {
+							time.Sleep(tick)
+							fmt.Fprintln(connection, id)
+							time.Sleep(tick)
+						}
+						if late || lines.Text() == "reset" {
 							_ = connection.(*net.TCPConn).SetLinger(0)
 							return
 						}
@@ -361,6 +368,47 @@ func TestNewConnectionFromThePortOfAResetOneReachesTheNewInstance(t *testing.T) 
 			requireNew(after.LocalAddr())
 		})
 	}
+}
+
+// A visitor resets a connection while its last data is not acknowledged. The kernel then keeps the connection
+// established, because the reset may be forged.
+func TestNewConnectionFromThePortOfOneThatTheVisitorResetReachesTheNewInstance(t *testing.T) {
+	n := newNetwork(t)
+	n.apply("i-old", "i-new", cloud.Move{})
+	connection := n.establish("tcp4", "i-old")
+	_, err := fmt.Fprintln(connection, "late")
+	require.NoError(t, err)
+	inOld := func(name string, args ...string) string {
+		output, err := run.Exec{}.Run(t.Context(), run.Command{
+			Name: "ip", Args: slices.Concat([]string{"netns", "exec", "eip-i-old", name}, args),
+		})
+		require.NoError(t, err)
+		return string(output)
+	}
+	inOld("nft", "table ip lost { chain input { type filter hook input priority 0; policy drop; }; }")
+	_, err = fmt.Fprintln(connection, "who")
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return unread(t, connection) > 0 }, time.Second, tick/20)
+	inOld("nft", "add chain ip lost output { type filter hook output priority 0; policy drop; }")
+	// Closing a connection with unread data resets it.
+	require.NoError(t, connection.Close())
+	require.Eventually(t, func() bool { return inOld("ss", "-Hnt", "state", "connected") == "" }, time.Second, tick/10)
+	n.apply("i-new", "i-old", cloud.Move{Connections: time.Minute})
+	inOld("nft", "delete table ip lost")
+	again, err := n.dialFrom(connection.LocalAddr(), outsideSpace, "tcp4", vip().String())
+	require.NoError(t, err)
+	defer again.Close()
+	require.Equal(t, "i-new", ask(again))
+}
+
+// unread returns the number of bytes that a connection has received and the program has not read.
+func unread(t *testing.T, connection net.Conn) (count int) {
+	t.Helper()
+	raw, err := connection.(*net.TCPConn).SyscallConn()
+	require.NoError(t, err)
+	require.NoError(t, raw.Control(func(fd uintptr) { count, err = unix.IoctlGetInt(int(fd), unix.TIOCINQ) }))
+	require.NoError(t, err)
+	return count
 }
 
 func TestKernelReportsOnlyResetConnections(t *testing.T) {
