@@ -158,9 +158,16 @@ func (p *project) startUp(t *testing.T, args ...string) *update {
 	// The output goes to a file, not a pipe, which the plugins may keep open.
 	engine.Stdout, engine.Stderr = log, log
 	engine.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	// A killed engine would leave the stack locked, and all later tests would fail.
+	engine.Cancel = func() error { return engine.Process.Signal(os.Interrupt) }
 	require.NoError(t, engine.Start())
 	up := &update{engine: engine, ended: make(chan error, 1), log: log.Name()}
-	go func() { up.ended <- engine.Wait() }()
+	exited := make(chan struct{})
+	go func() {
+		defer close(exited)
+		up.ended <- engine.Wait()
+	}()
+	t.Cleanup(func() { <-exited })
 	return up
 }
 
