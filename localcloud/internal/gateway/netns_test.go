@@ -38,11 +38,11 @@ type network struct {
 	record record
 }
 
-// inGateway runs commands in the gateway's namespace.
-type inGateway struct{}
+// inSpace runs commands in a network namespace.
+type inSpace string
 
-func (inGateway) Run(ctx context.Context, command run.Command) ([]byte, error) {
-	command.Args = slices.Concat([]string{"netns", "exec", gatewaySpace, command.Name}, command.Args)
+func (s inSpace) Run(ctx context.Context, command run.Command) ([]byte, error) {
+	command.Args = slices.Concat([]string{"netns", "exec", string(s), command.Name}, command.Args)
 	command.Name = "ip"
 	return run.Exec{}.Run(ctx, command)
 }
@@ -150,7 +150,8 @@ func assertNoError(t *testing.T, err error) bool {
 func (n *network) apply(holder, other string, move cloud.Move) {
 	n.t.Helper()
 	var err error
-	n.record, err = load(n.t.Context(), inGateway{}, config(), stateWithHolder(holder, other, move), n.record, time.Now())
+	wanted := stateWithHolder(holder, other, move)
+	n.record, err = load(n.t.Context(), inSpace(gatewaySpace), config(), wanted, n.record, time.Now())
 	require.NoError(n.t, err)
 }
 
@@ -340,18 +341,12 @@ func TestNewConnectionFromThePortOfAResetOneReachesTheNewInstance(t *testing.T) 
 	n := newNetwork(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
-	go func() { ended <- forgetResets(ctx, inGateway{}) }()
+	go func() { ended <- forgetResets(ctx, inSpace(gatewaySpace)) }()
 	defer func() {
 		cancel()
 		require.NoError(t, <-ended)
 	}()
 	require.Eventually(t, n.watchesConnections, 5*time.Second, tick/10)
-	requireNew := func(local net.Addr) {
-		again, err := n.dialFrom(local, outsideSpace, "tcp4", vip().String())
-		require.NoError(n.t, err)
-		defer again.Close()
-		require.Equal(n.t, "i-new", ask(again))
-	}
 	for _, move := range []cloud.Move{{}, {Connections: time.Minute}, {Connections: cloud.UntilEnd}} {
 		t.Run(fmt.Sprintf("%+v", move.Text()), func(t *testing.T) {
 			n.t = t
@@ -359,13 +354,13 @@ func TestNewConnectionFromThePortOfAResetOneReachesTheNewInstance(t *testing.T) 
 			before, after := n.establish("tcp4", "i-old"), n.establish("tcp4", "i-old")
 			n.reset(before)
 			n.apply("i-new", "i-old", move)
-			requireNew(before.LocalAddr())
+			n.requireNew(before.LocalAddr())
 			if move.Connections == 0 {
 				return // no connection outlives the move
 			}
 			n.reset(after)
 			require.Eventually(t, n.noneReset, time.Second, tick/10)
-			requireNew(after.LocalAddr())
+			n.requireNew(after.LocalAddr())
 		})
 	}
 }
@@ -379,9 +374,7 @@ func TestNewConnectionFromThePortOfOneThatTheVisitorResetReachesTheNewInstance(t
 	_, err := fmt.Fprintln(connection, "late")
 	require.NoError(t, err)
 	inOld := func(name string, args ...string) string {
-		output, err := run.Exec{}.Run(t.Context(), run.Command{
-			Name: "ip", Args: slices.Concat([]string{"netns", "exec", "eip-i-old", name}, args),
-		})
+		output, err := inSpace("eip-i-old").Run(t.Context(), run.Command{Name: name, Args: args})
 		require.NoError(t, err)
 		return string(output)
 	}
@@ -395,10 +388,16 @@ func TestNewConnectionFromThePortOfOneThatTheVisitorResetReachesTheNewInstance(t
 	require.Eventually(t, func() bool { return inOld("ss", "-Hnt", "state", "connected") == "" }, time.Second, tick/10)
 	n.apply("i-new", "i-old", cloud.Move{Connections: time.Minute})
 	inOld("nft", "delete table ip lost")
-	again, err := n.dialFrom(connection.LocalAddr(), outsideSpace, "tcp4", vip().String())
-	require.NoError(t, err)
-	defer again.Close()
-	require.Equal(t, "i-new", ask(again))
+	n.requireNew(connection.LocalAddr())
+}
+
+// requireNew requires a new connection from a local address to reach the new server.
+func (n *network) requireNew(local net.Addr) {
+	n.t.Helper()
+	connection, err := n.dialFrom(local, outsideSpace, "tcp4", vip().String())
+	require.NoError(n.t, err)
+	defer connection.Close()
+	require.Equal(n.t, "i-new", ask(connection))
 }
 
 // unread returns the number of bytes that a connection has received and the program has not read.
@@ -417,7 +416,7 @@ func TestKernelReportsOnlyResetConnections(t *testing.T) {
 	events, ended := make(chan string, 10), make(chan struct{})
 	go func() {
 		defer close(ended)
-		_, err := inGateway{}.Run(ctx, run.Command{
+		_, err := inSpace(gatewaySpace).Run(ctx, run.Command{
 			Name: "conntrack", Args: []string{"--event", "--event-mask", "UPDATES"},
 			Stream: writeFunc(func(line []byte) error { events <- string(line); return nil }),
 		})
@@ -450,7 +449,7 @@ func (n *network) reset(connection net.Conn) {
 
 // watchesConnections reports that a program in the gateway's namespace receives events of Netfilter.
 func (n *network) watchesConnections() bool {
-	output, err := inGateway{}.Run(n.t.Context(), run.Command{Name: "cat", Args: []string{"/proc/net/netlink"}})
+	output, err := inSpace(gatewaySpace).Run(n.t.Context(), run.Command{Name: "cat", Args: []string{"/proc/net/netlink"}})
 	require.NoError(n.t, err)
 	return slices.ContainsFunc(strings.Split(string(output), "\n"), func(line string) bool {
 		columns := strings.Fields(line) // the second is the protocol, the fourth the groups
@@ -460,7 +459,7 @@ func (n *network) watchesConnections() bool {
 
 // noneReset reports that the gateway has no entry of a reset connection.
 func (n *network) noneReset() bool {
-	output, err := inGateway{}.Run(n.t.Context(), run.Command{
+	output, err := inSpace(gatewaySpace).Run(n.t.Context(), run.Command{
 		Name: "conntrack", Args: []string{"--dump", "--proto", "tcp", "--state", "CLOSE"},
 	})
 	return err == nil && len(output) == 0
