@@ -97,7 +97,7 @@ func gentlestMove() switchover.Move { return switchover.Move{Arrive: "old", Conn
 // requests that the move itself loses may fail.
 func TestMoves(t *testing.T) {
 	if os.Getenv("E2E") != "moves" {
-		t.Skip("needs a local cloud that is up and takes three to seven hours: make test-moves")
+		t.Skip("needs a local cloud that is up and takes three hours: make test-moves")
 	}
 	p := root(t)
 	p.loadEnv(t)
