@@ -57,6 +57,8 @@ const (
 	// them.
 	moveTimeout   = 10 * time.Second
 	recordTimeout = 2 * time.Second
+	// lostAfter is how long the previous server may send no sign of life.
+	lostAfter = 4 * report.StandbyPause
 	// maxText is how many bytes of a text in a report are shown: a compromised server may report anything.
 	maxText = 500
 )
@@ -97,8 +99,12 @@ type failure struct {
 	Time   time.Time      `json:"time"`
 	Reason string         `json:"reason"`
 	Report *report.Report `json:"report,omitempty"`
-	// Kept is true if the previous server no longer served, so that this one got the VIP back.
+	// Kept is true if the previous server no longer served, so that this one kept the VIP or got it back.
 	Kept bool `json:"kept,omitempty"`
+}
+
+func (b Bake) failure(reason string, last *report.Report) failure {
+	return failure{Server: b.Server, Time: time.Now().UTC(), Reason: reason, Report: last}
 }
 
 func failureKey(server string) string { return "handover/failed/" + server + ".json" }
@@ -128,11 +134,12 @@ func (b Bake) Run(ctx context.Context) error {
 		return nil
 	}
 	var last *report.Report
+	var lost bool
 	reason := b.awaitArrival(ctx)
 	arrived := reason == ""
 	if arrived && ctx.Err() == nil {
 		b.Log(fmt.Sprintf("watching %s for %d s; %s still runs", b.Server, b.Time, b.Previous))
-		reason, last = b.watch(ctx)
+		reason, last, lost = b.watch(ctx)
 	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("stopped the bake of %s: both servers stay; the next update repeats it: %w",
@@ -143,6 +150,9 @@ func (b Bake) Run(ctx context.Context) error {
 		return nil
 	case earlier != nil:
 		return errors.Join(b.failedError(reason), b.keptError())
+	case lost && b.Visit(ctx, b.Server) == nil:
+		// A return would leave visitors without an answer until it is found to have failed.
+		return errors.Join(b.failedError(reason), b.kept(ctx, b.failure(reason, last)))
 	}
 	return b.returnVIP(ctx, reason, last, arrived)
 }
@@ -172,23 +182,24 @@ func (b Bake) awaitArrival(ctx context.Context) (reason string) {
 	}
 }
 
-// watch returns why the bake failed, or "", and the last report.
-func (b Bake) watch(ctx context.Context) (reason string, last *report.Report) {
+// watch returns why the bake failed, or "", the last report, and whether the previous server no longer sends signs of
+// life.
+func (b Bake) watch(ctx context.Context) (reason string, last *report.Report, lost bool) {
 	began := time.Now()
 	end := time.After(time.Duration(b.Time) * time.Second)
 	visits, reports := time.NewTicker(visitPause), time.NewTicker(reportPause)
 	defer visits.Stop()
 	defer reports.Stop()
-	visited := visitCount{}
+	visited, previous := visitCount{}, signs{}
 	since := map[string]time.Time{}
 	for {
 		select {
 		case <-ctx.Done():
-			return "", last
+			return "", last, lost
 		case <-end:
 			b.Log(fmt.Sprintf("%d visits in %.0f s, of which %d failed",
 				visited.all, time.Since(began).Seconds(), visited.failed))
-			return "", last
+			return "", last, lost
 		case <-visits.C:
 			visited.count(b.Visit(ctx, b.Server))
 			reason = visited.verdict(b.Criteria)
@@ -198,11 +209,42 @@ func (b Bake) watch(ctx context.Context) (reason string, last *report.Report) {
 				b.Log(fmt.Sprintf("after %.0f s: %s", time.Since(began).Seconds(), found[0].text))
 			}
 			reason = b.persistent(since, found)
+			was := lost
+			if lost = previous.lost(b.readSign(ctx)); lost && !was {
+				b.Log(fmt.Sprintf("after %.0f s: %s sends no sign of life any more", time.Since(began).Seconds(), b.Previous))
+			}
 		}
 		if reason != "" && ctx.Err() == nil {
-			return reason, last
+			return reason, last, lost
 		}
 	}
+}
+
+// signs follows the signs of life of a server.
+type signs struct {
+	last report.Standby
+	// renewed is when a sign last differed from the one before; zero if none did. The one that is found first may be from
+	// an earlier update.
+	renewed time.Time
+}
+
+// lost returns whether the server sent signs of life and no longer does. A sign that cannot be read proves nothing.
+func (s *signs) lost(next report.Standby, readable bool) bool {
+	switch {
+	case !readable:
+		s.renewed = time.Time{}
+	case s.last != report.Standby{} && s.last != next:
+		s.renewed = time.Now()
+	}
+	s.last = next
+	return !s.renewed.IsZero() && time.Since(s.renewed) >= lostAfter
+}
+
+// readSign reads the last sign of life of the previous server.
+func (b Bake) readSign(ctx context.Context) (sign report.Standby, readable bool) {
+	content, err := b.Bucket.Get(ctx, report.StandbyKey)
+	readable = err == nil && json.Unmarshal(content, &sign) == nil && sign.Server == b.Previous
+	return sign, readable
 }
 
 // visitCount counts visits and failures.
@@ -332,7 +374,7 @@ func (b Bake) returnVIP(ctx context.Context, reason string, last *report.Report,
 	b.Log("the bake failed: " + reason)
 	failed := b.failedError(reason)
 	// Write the record and the tag first, so that the next update continues from here if this one is killed.
-	record := failure{Server: b.Server, Time: decided.UTC(), Reason: reason, Report: last}
+	record := b.failure(reason, last)
 	recorded := b.record(ctx, record)
 	if elsewhere, err := b.move(ctx, b.Server, b.Previous); err != nil {
 		if !elsewhere {
@@ -380,6 +422,11 @@ func (b Bake) keep(ctx context.Context, record failure) error {
 		return err
 	}
 	b.Log(fmt.Sprintf("the VIP is at %s again, because %s does not serve", b.Server, b.Previous))
+	return b.kept(ctx, record)
+}
+
+// kept records that the server that failed keeps the VIP, and returns that as an error.
+func (b Bake) kept(ctx context.Context, record failure) error {
 	record.Kept = true
 	return errors.Join(b.record(ctx, record), b.keptError())
 }

@@ -27,6 +27,9 @@ type fakeCloud struct {
 	tags    []string
 	objects map[string][]byte
 	lines   []string
+	// signs returns the sign of life of i-old, by the time since the start. Default: the same sign at all times, as from
+	// an earlier update.
+	signs func(after time.Duration) ([]byte, error)
 	// gone is a server that no longer responds, or "".
 	gone string
 	// moveErr is the error of a move, or nil.
@@ -75,6 +78,12 @@ func (w *fakeCloud) TagInstance(_ context.Context, instance, key, value string) 
 }
 
 func (w *fakeCloud) Get(_ context.Context, key string) ([]byte, error) {
+	if key == report.StandbyKey {
+		if w.signs == nil {
+			return json.Marshal(report.Standby{Server: "i-old"})
+		}
+		return w.signs(time.Since(w.began))
+	}
 	if key != report.Key {
 		if object, found := w.objects[key]; found {
 			return object, nil
@@ -357,6 +366,69 @@ func TestVIPReturnsToTheNewServerIfTheOldOneIsGone(t *testing.T) {
 		require.Equal(t, []string{hasFailed, NotFailed}, w.tags, "the next update must not replace it")
 		require.Empty(t, w.terminated)
 	})
+}
+
+// signsOf returns a function for signs: the server sends one every 5 s until it ends.
+func signsOf(server string, end time.Duration) func(time.Duration) ([]byte, error) {
+	return func(at time.Duration) ([]byte, error) {
+		return json.Marshal(report.Standby{Server: server, Time: time.Unix(int64(min(at, end).Seconds())/5*5, 0).UTC()})
+	}
+}
+
+func TestVIPStaysIfTheOldServerIsKnownToBeGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newFakeCloud()
+		w.gone, w.signs = "i-old", signsOf("i-old", 30*time.Second)
+		restarts := 2.0
+		w.reports = after(60*time.Second, figures(func(f *report.Figures) { f.Restarts = &restarts }))
+		_, err := w.bake(t.Context(), nil)
+		require.ErrorContains(t, err, "server i-new failed its bake: containers restarted 2 times")
+		require.ErrorContains(t, err, "because i-old does not serve: i-new keeps the VIP")
+		require.Equal(t, []string{"after 50 s: i-old sends no sign of life any more"}, w.lines[1:2])
+		require.Empty(t, w.moves)
+		require.Empty(t, w.terminated)
+		require.Equal(t, []string{NotFailed}, w.tags)
+		require.Contains(t, string(w.objects[failureKey("i-new")]), `"kept": true`)
+	})
+}
+
+func TestVIPReturnsUnlessTheOldServerIsKnownToBeGone(t *testing.T) {
+	unreadable := func(signs func(time.Duration) ([]byte, error)) func(time.Duration) ([]byte, error) {
+		return func(at time.Duration) ([]byte, error) {
+			if at >= 40*time.Second {
+				return nil, errors.New("503 Slow Down")
+			}
+			return signs(at)
+		}
+	}
+	for name, c := range map[string]struct {
+		signs  func(time.Duration) ([]byte, error)
+		broken error
+	}{
+		"it sends signs of life":                             {signsOf("i-old", time.Hour), nil},
+		"it never sent any, but another server did":          {signsOf("i-older", 30*time.Second), nil},
+		"it sent one in an earlier update":                   {nil, nil},
+		"its signs cannot be read":                           {unreadable(signsOf("i-old", 30*time.Second)), nil},
+		"no sign of life, but the new server does not serve": {signsOf("i-old", 30*time.Second), errors.New("/: got 500")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newFakeCloud()
+				w.signs = c.signs
+				w.broken = func(at time.Duration) error {
+					if at < 60*time.Second {
+						return nil
+					}
+					return c.broken
+				}
+				restarts := 2.0
+				w.reports = after(60*time.Second, figures(func(f *report.Figures) { f.Restarts = &restarts }))
+				_, err := w.bake(t.Context(), nil)
+				require.ErrorContains(t, err, "server i-new failed its bake")
+				require.Equal(t, []string{"i-old"}, w.moves)
+			})
+		})
+	}
 }
 
 func TestReturnKilledBeforeTheMoveIsCompletedByTheNextUpdate(t *testing.T) {

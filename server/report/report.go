@@ -1,11 +1,22 @@
-// Package report is the format in which a server that has just received the VIP reports how its visitors fare. The
-// agent writes the report, the bake reads it.
+// Package report is the format in which a server that has just received the VIP reports how its visitors fare, and in
+// which its predecessor signals that it still runs. The agent writes both, the bake reads them.
 package report
 
 import "time"
 
 // Key is the key of the report in the backup bucket.
 const Key = "handover/report.json"
+
+// StandbyKey is the key of the sign of life that a server sends every StandbyPause once the VIP has moved to its
+// successor.
+const StandbyKey, StandbyPause = "handover/standby.json", 5 * time.Second
+
+// Standby is a sign of life.
+type Standby struct {
+	// Server is the id of the instance, Time the time by its clock.
+	Server string    `json:"server"`
+	Time   time.Time `json:"time"`
+}
 
 // Report is the state of a server. Durations are in seconds, shares between 0 and 1.
 type Report struct {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"immutable-infra/agent/internal/bucket"
+	"immutable-infra/server/report"
 )
 
 // The keys of the records in the backup bucket. Each record overwrites the previous one. Names and
@@ -72,6 +73,9 @@ type Store interface {
 	Put(ctx context.Context, key string, content []byte, contentType string) error
 }
 
+// standbySign is the sign of life of a server that the VIP moved away from, for the deployment.
+type standbySign report.Standby
+
 type record interface {
 	// complete reports whether the required fields are set.
 	complete() bool
@@ -82,6 +86,7 @@ func (r HandoverRequest) complete() bool {
 	return IsName(r.ID) && IsName(r.Server) && !r.Expires.IsZero()
 }
 func (a HandoverAck) complete() bool { return IsName(a.Request) && IsName(a.Server) }
+func (s standbySign) complete() bool { return IsName(s.Server) }
 
 const nameCharacters = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.:+/"
 

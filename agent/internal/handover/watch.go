@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"immutable-infra/agent/internal/bucket"
+	"immutable-infra/server/report"
 )
 
 // Data is what a server collects and its successor continues. Each method may be called again,
@@ -49,6 +50,8 @@ type Watcher struct {
 	// drained is when the proxy began to drain; zero while it does not.
 	drained time.Time
 
+	// nextSignal is when the next sign of life is due.
+	nextSignal time.Time
 	// request is the last request that the server acted on; its ID is "" if there is none.
 	request HandoverRequest
 	// closed is the ID of a request that ended because the VIP came back.
@@ -98,6 +101,7 @@ func (w *Watcher) check(ctx context.Context) {
 		return
 	case replaced:
 		w.holder.withdraw()
+		w.signal(ctx)
 		return
 	case active:
 		// Before anything else, because visitors may be waiting for a certificate.
@@ -154,6 +158,17 @@ func (w *Watcher) observeVIP(ctx context.Context) (responded bool) {
 		}
 	}
 	return true
+}
+
+// signal sends a sign of life, by which the deployment knows that the VIP can return to this server.
+func (w *Watcher) signal(ctx context.Context) {
+	now := time.Now()
+	if now.Before(w.nextSignal) {
+		return
+	}
+	w.nextSignal = now.Add(report.StandbyPause)
+	err := write(ctx, w.Store, report.StandbyKey, standbySign{Server: w.Server, Time: now.UTC()})
+	w.throttle.ok("send a sign of life", err)
 }
 
 // setProxy puts the proxy into a state, unless it already is in it.

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"immutable-infra/agent/internal/bucket"
+	"immutable-infra/server/report"
 )
 
 const holdsVIP = "level=INFO msg=\"this server holds the VIP\" vip=198.51.100.7\n"
@@ -480,6 +481,29 @@ func TestRestartedAgentContinuesTheHandover(t *testing.T) {
 		require.Equal(t, Draining, s.proxy.current())
 		advance(30 * time.Second)
 		require.Equal(t, Serving, s.proxy.current())
+	})
+}
+
+func TestReplacedServerSendsSignsOfLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, vip)
+		defer s.stop()
+		s.bucket.announce(t, "i-new", MaxWindow)
+		advance(11 * time.Second)
+		require.NotContains(t, s.bucket.takeRequests(), "PUT "+report.StandbyKey)
+		s.cloud.answer(noAddress, nil)
+		for range 10 {
+			advance(report.StandbyPause + 2*time.Second)
+			sign := stored[standbySign](t, s.bucket, report.StandbyKey)
+			require.Equal(t, "i-old", sign.Server)
+			require.WithinDuration(t, time.Now(), sign.Time, report.StandbyPause+2*time.Second)
+		}
+		require.LessOrEqual(t, len(writes(s.bucket.takeRequests())), 15)
+		s.cloud.answer(vip, nil)
+		advance(10 * time.Second)
+		s.bucket.takeRequests()
+		advance(time.Minute)
+		require.NotContains(t, s.bucket.takeRequests(), "PUT "+report.StandbyKey)
 	})
 }
 
