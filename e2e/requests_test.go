@@ -55,18 +55,33 @@ func TestRequests(t *testing.T) {
 	require.Equal(t, http.StatusOK, response.StatusCode)
 
 	plain, encrypted := hostNginx(t, page)
+	outputs := p.outputs(t)
+	server, traefik := p.processes(t, outputs.ServerID)
+	addresses := strings.Fields(p.must(t, time.Minute, "nsenter", "--net", "--target", server, "hostname", "-I"))
+	require.NotEmpty(t, addresses)
 	targets := []struct {
 		name, address string
-		perSecond     []float64
+		// client is the prefix of the client's command.
+		client    []string
+		perSecond []float64
 	}{
-		{name: "the whole stack", address: p.outputs(t).VIP + ":443"},
+		{name: "the whole stack", address: outputs.VIP + ":443"},
+		{
+			name: "the whole stack, without the local cloud's network", address: addresses[0] + ":443",
+			client: inNetworkOf(server),
+		},
+		{
+			name: "the whole stack, without any network before Traefik", address: "127.0.0.1:8443",
+			client: inNetworkOf(traefik),
+		},
 		{name: "Traefik on the host, with log and metrics", address: p.hostTraefik(t, plain, true)},
 		{name: "Traefik on the host, without", address: p.hostTraefik(t, plain, false)},
 		{name: "nginx on the host, with TLS", address: encrypted},
 	}
 	for range number(t, "ROUNDS", 5) {
 		for i := range targets {
-			targets[i].perSecond = append(targets[i].perSecond, requestsPerSecond(t, targets[i].address))
+			targets[i].perSecond = append(targets[i].perSecond,
+				requestsPerSecond(t, targets[i].address, targets[i].client...))
 		}
 	}
 	medians := make([]float64, len(targets))
@@ -83,18 +98,34 @@ func TestRequests(t *testing.T) {
 	}
 	require.NoError(t, w.Flush())
 	t.Logf("%d bytes a response\n%s", len(page), &table)
-	require.GreaterOrEqual(t, medians[0]/medians[1], leastShare)
+	require.GreaterOrEqual(t, medians[0]/medians[3], leastShare)
+}
+
+// inNetworkOf returns the prefix of a command that runs in the network of a process.
+func inNetworkOf(pid string) []string { return []string{"nsenter", "--net", "--target", pid} }
+
+// processes returns the ids of the processes of a server and of its Traefik.
+func (p *project) processes(t *testing.T, server string) (serverPID, traefikPID string) {
+	t.Helper()
+	container := p.container(t, server)
+	pid := p.must(t, time.Minute, "docker", "inspect", "--format", "{{.State.Pid}}", container)
+	// It lists the processes of the server's own containers as well.
+	listed := p.must(t, time.Minute, "docker", "top", container, "-o", "pid,comm")
+	traefik := regexp.MustCompile(`(?m)^(\d+) +traefik$`).FindStringSubmatch(listed)
+	require.NotNil(t, traefik, listed)
+	return strings.TrimSpace(pid), traefik[1]
 }
 
 // requestsPerSecond sends requests for five seconds, after one second of warm-up, on ten HTTP/2 connections with ten
-// concurrent requests each.
-func requestsPerSecond(t *testing.T, address string) float64 {
+// concurrent requests each. prefix is that of the client's command.
+func requestsPerSecond(t *testing.T, address string, prefix ...string) float64 {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	output, err := exec.CommandContext(ctx, testtool.Path(t, "h2load"),
+	command := append(slices.Clone(prefix), testtool.Path(t, "h2load"),
 		"-c", "10", "-m", "10", "-t", "1", "-D", "5", "--warm-up-time", "1", "--header", "Accept-Encoding: identity",
-		"--connect-to", address, siteURL+requestsPage).CombinedOutput()
+		"--connect-to", address, siteURL+requestsPage)
+	output, err := exec.CommandContext(ctx, command[0], command[1:]...).CombinedOutput()
 	require.NoError(t, err, "%s", output)
 	counts := regexp.MustCompile(`status codes: (\d+) 2xx, 0 3xx, 0 4xx, 0 5xx`).FindSubmatch(output)
 	require.NotNil(t, counts, "%s", output)
