@@ -109,6 +109,8 @@ func (r record) settle(
 // settle limits the lifetime of the address's connections to the old instance. When it ends, the kernel drops
 // their entries: later packets reach the new instance, which resets the connection.
 //
+// A connection attempt that the old instance has not answered is not open, so its next packet arrives as a new one.
+//
 // A lifetime cannot be changed, so settle drops entries that have one, and their next packet creates them again.
 // Connections to the new instance have a lifetime if that instance had the address before, and connections to the
 // old instance have one if an earlier call was killed.
@@ -119,7 +121,8 @@ func (m move) settle(ctx context.Context, runner run.Runner, lifetime time.Durat
 		args []string
 	}
 	limited := []string{"--delete", "--status", fixed}
-	changes := []change{{m.to, limited}, {m.from, limited}}
+	unanswered := []string{"--delete", "--proto", "tcp", "--state", "SYN_SENT"}
+	changes := []change{{m.to, limited}, {m.from, limited}, {m.from, unanswered}}
 	switch lifetime {
 	case cloud.UntilEnd:
 	case 0:

@@ -159,6 +159,8 @@ func TestMoveExpiresConnectionsAsConfigured(t *testing.T) {
 		"conntrack --delete --status FIXED_TIMEOUT --orig-src 10.42.1.11 --reply-dst 198.18.1.1",
 		"conntrack --delete --status FIXED_TIMEOUT --orig-dst 198.18.1.1 --reply-src 10.42.1.10",
 		"conntrack --delete --status FIXED_TIMEOUT --orig-src 10.42.1.10 --reply-dst 198.18.1.1",
+		"conntrack --delete --proto tcp --state SYN_SENT --orig-dst 198.18.1.1 --reply-src 10.42.1.10",
+		"conntrack --delete --proto tcp --state SYN_SENT --orig-src 10.42.1.10 --reply-dst 198.18.1.1",
 	}
 	require.Equal(t, append(slices.Clone(limited),
 		"conntrack --delete --orig-dst 198.18.1.1 --reply-src 10.42.1.10",

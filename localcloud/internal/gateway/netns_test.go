@@ -373,22 +373,41 @@ func TestNewConnectionFromThePortOfOneThatTheVisitorResetReachesTheNewInstance(t
 	connection := n.establish("tcp4", "i-old")
 	_, err := fmt.Fprintln(connection, "late")
 	require.NoError(t, err)
-	inOld := func(name string, args ...string) string {
-		output, err := inSpace("eip-i-old").Run(t.Context(), run.Command{Name: name, Args: args})
-		require.NoError(t, err)
-		return string(output)
-	}
-	inOld("nft", "table ip lost { chain input { type filter hook input priority 0; policy drop; }; }")
+	n.inOld("nft", "table ip lost { chain input { type filter hook input priority 0; policy drop; }; }")
 	_, err = fmt.Fprintln(connection, "who")
 	require.NoError(t, err)
 	require.Eventually(t, func() bool { return unread(t, connection) > 0 }, time.Second, tick/20)
-	inOld("nft", "add chain ip lost output { type filter hook output priority 0; policy drop; }")
+	n.inOld("nft", "add chain ip lost output { type filter hook output priority 0; policy drop; }")
 	// Closing a connection with unread data resets it.
 	require.NoError(t, connection.Close())
-	require.Eventually(t, func() bool { return inOld("ss", "-Hnt", "state", "connected") == "" }, time.Second, tick/10)
+	require.Eventually(t, func() bool { return n.inOld("ss", "-Hnt", "state", "connected") == "" }, time.Second, tick/10)
 	n.apply("i-new", "i-old", cloud.Move{Connections: time.Minute})
-	inOld("nft", "delete table ip lost")
+	n.inOld("nft", "delete table ip lost")
 	n.requireNew(connection.LocalAddr())
+}
+
+func TestNewConnectionFromThePortOfAnUnansweredAttemptReachesTheNewInstance(t *testing.T) {
+	n := newNetwork(t)
+	n.inOld("nft", "table ip lost { chain input { type filter hook input priority 0; policy drop; }; }")
+	for i, move := range []cloud.Move{{}, {Connections: time.Minute}, {Connections: cloud.UntilEnd}} {
+		t.Run(fmt.Sprintf("%+v", move.Text()), func(t *testing.T) {
+			n.t = t
+			n.apply("i-old", "i-new", cloud.Move{})
+			local := &net.TCPAddr{Port: 20_000 + i}
+			_, err := n.dialFrom(local, outsideSpace, "tcp4", vip().String())
+			require.ErrorContains(t, err, "i/o timeout")
+			n.apply("i-new", "i-old", move)
+			n.requireNew(local)
+		})
+	}
+}
+
+// inOld runs a command on the old server.
+func (n *network) inOld(name string, args ...string) string {
+	n.t.Helper()
+	output, err := inSpace("eip-i-old").Run(n.t.Context(), run.Command{Name: name, Args: args})
+	require.NoError(n.t, err)
+	return string(output)
 }
 
 // requireNew requires a new connection from a local address to reach the new server.
