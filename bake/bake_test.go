@@ -78,13 +78,12 @@ func (w *fakeCloud) TagInstance(_ context.Context, instance, key, value string) 
 }
 
 func (w *fakeCloud) Get(_ context.Context, key string) ([]byte, error) {
-	if key == report.StandbyKey {
-		if w.signs == nil {
-			return json.Marshal(report.Standby{Server: "i-old"})
-		}
+	switch {
+	case key == report.StandbyKey && w.signs == nil:
+		return json.Marshal(report.Standby{Server: "i-old"})
+	case key == report.StandbyKey:
 		return w.signs(time.Since(w.began))
-	}
-	if key != report.Key {
+	case key != report.Key:
 		if object, found := w.objects[key]; found {
 			return object, nil
 		}

@@ -57,23 +57,19 @@ func TestRequests(t *testing.T) {
 	plain, encrypted := hostNginx(t, page)
 	outputs := p.outputs(t)
 	server, traefik := p.processes(t, outputs.ServerID)
-	addresses := strings.Fields(p.must(t, time.Minute, "nsenter", "--net", "--target", server, "hostname", "-I"))
-	require.NotEmpty(t, addresses)
+	own := p.ssh(t, "hostname -I")
+	require.NoError(t, own.err, own.String())
+	// The first address is the instance's, the others are those of Docker's networks.
+	private, _, _ := strings.Cut(own.stdout, " ")
 	targets := []struct {
 		name, address string
-		// client is the prefix of the client's command.
-		client    []string
+		// network is the id of a process in whose network the client runs, or "" for this one's.
+		network   string
 		perSecond []float64
 	}{
 		{name: "the whole stack", address: outputs.VIP + ":443"},
-		{
-			name: "the whole stack, without the local cloud's network", address: addresses[0] + ":443",
-			client: inNetworkOf(server),
-		},
-		{
-			name: "the whole stack, without any network before Traefik", address: "127.0.0.1:8443",
-			client: inNetworkOf(traefik),
-		},
+		{name: "the whole stack, without the local cloud's network", address: private + ":443", network: server},
+		{name: "the whole stack, without any network before Traefik", address: "127.0.0.1:8443", network: traefik},
 		{name: "Traefik on the host, with log and metrics", address: p.hostTraefik(t, plain, true)},
 		{name: "Traefik on the host, without", address: p.hostTraefik(t, plain, false)},
 		{name: "nginx on the host, with TLS", address: encrypted},
@@ -81,7 +77,7 @@ func TestRequests(t *testing.T) {
 	for range number(t, "ROUNDS", 5) {
 		for i := range targets {
 			targets[i].perSecond = append(targets[i].perSecond,
-				requestsPerSecond(t, targets[i].address, targets[i].client...))
+				requestsPerSecond(t, targets[i].address, targets[i].network))
 		}
 	}
 	medians := make([]float64, len(targets))
@@ -101,9 +97,6 @@ func TestRequests(t *testing.T) {
 	require.GreaterOrEqual(t, medians[0]/medians[3], leastShare)
 }
 
-// inNetworkOf returns the prefix of a command that runs in the network of a process.
-func inNetworkOf(pid string) []string { return []string{"nsenter", "--net", "--target", pid} }
-
 // processes returns the ids of the processes of a server and of its Traefik.
 func (p *project) processes(t *testing.T, server string) (serverPID, traefikPID string) {
 	t.Helper()
@@ -117,14 +110,18 @@ func (p *project) processes(t *testing.T, server string) (serverPID, traefikPID 
 }
 
 // requestsPerSecond sends requests for five seconds, after one second of warm-up, on ten HTTP/2 connections with ten
-// concurrent requests each. prefix is that of the client's command.
-func requestsPerSecond(t *testing.T, address string, prefix ...string) float64 {
+// concurrent requests each. network is the id of a process in whose network the client runs, or "".
+func requestsPerSecond(t *testing.T, address, network string) float64 {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	command := append(slices.Clone(prefix), testtool.Path(t, "h2load"),
-		"-c", "10", "-m", "10", "-t", "1", "-D", "5", "--warm-up-time", "1", "--header", "Accept-Encoding: identity",
-		"--connect-to", address, siteURL+requestsPage)
+	command := []string{
+		testtool.Path(t, "h2load"), "-c", "10", "-m", "10", "-t", "1", "-D", "5", "--warm-up-time", "1",
+		"--header", "Accept-Encoding: identity", "--connect-to", address, siteURL + requestsPage,
+	}
+	if network != "" {
+		command = append([]string{"nsenter", "--net", "--target", network}, command...)
+	}
 	output, err := exec.CommandContext(ctx, command[0], command[1:]...).CombinedOutput()
 	require.NoError(t, err, "%s", output)
 	counts := regexp.MustCompile(`status codes: (\d+) 2xx, 0 3xx, 0 4xx, 0 5xx`).FindSubmatch(output)
